@@ -1,0 +1,34 @@
+"""Who talks to whom, and what a box remembers of it.
+
+`FlowKey` names a connection whichever way a packet goes; `FlowTable` is bounded and expires by named values.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Direction(IntEnum):
+    """Which end of the connection sent it. The client is who sent the first SYN."""
+
+    CLIENT_TO_SERVER = 0
+    SERVER_TO_CLIENT = 1
+
+    @property
+    def word(self) -> str:
+        return "client-to-server" if self is Direction.CLIENT_TO_SERVER else "server-to-client"
+
+    @property
+    def opposite(self) -> Direction:
+        return Direction(1 - self)
+
+
+class Side(IntEnum):
+    """Which side of the box a packet came in from. Inside are the subscribers."""
+
+    INSIDE = 0
+    OUTSIDE = 1
+
+    @property
+    def word(self) -> str:
+        return "inside" if self is Side.INSIDE else "outside"

@@ -1,0 +1,21 @@
+"""Arithmetic of TCP sequence numbers, modulo 2**32 (RFC 9293 section 3.4)."""
+
+from __future__ import annotations
+
+MODULUS = 1 << 32
+HALF = 1 << 31
+
+
+def add(seq: int, offset: int) -> int:
+    """`seq` moved by `offset` (may be negative), wrapped."""
+    return (seq + offset) & 0xFFFFFFFF
+
+
+def distance(origin: int, seq: int) -> int:
+    """How far `seq` lies after `origin`: -2**31 .. 2**31-1, negative when it lies before."""
+    return ((seq - origin + HALF) & 0xFFFFFFFF) - HALF
+
+
+def before(left: int, right: int) -> bool:
+    """Whether `left` comes before `right` on the circle."""
+    return distance(right, left) < 0
