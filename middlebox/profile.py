@@ -1,0 +1,308 @@
+"""The frozen model of a profile: what one middlebox does, and where each number comes from.
+
+Made by `load` from YAML; read by the engine. Nothing here changes while a box runs, nothing here computes.
+Times are nanoseconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from types import MappingProxyType
+
+from middlebox.expression import Expression
+from middlebox.filters import CompiledFilter
+from middlebox.flow import Direction
+
+CHOSEN = "chosen"
+"""The source key of a number that nobody has published."""
+
+
+class Placement(Enum):
+    """on-path: a tap with an injector, the original always passes and passes first. in-path: everything goes through it."""
+
+    ON_PATH = "on-path"
+    IN_PATH = "in-path"
+
+
+class Towards(Enum):
+    CLIENT = "client"
+    SERVER = "server"
+    BOTH = "both"
+
+
+# --- numbers of a forged packet ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Always this number."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """A whole number drawn evenly from `low..high`, both included: `{range: [1, 65535]}` or `random`."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The same field of the trigger packet: `copied`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """TTL only: what the trigger had left when it reached the box, `mirror`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Goes on from packet to packet for the life of the box: `{counter: {start: 0, step: 1, modulo: 65536}}`.
+
+    `per` says what has a counter of its own: the whole box, or each forged group (`group`: start, start+step, ...
+    within one answer to one trigger).
+    """
+
+    start: int
+    step: int
+    modulo: int
+    per: str  # 'box' | 'group'
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """An expression over the forged packet's own numbers, e.g. `(-1 - 13 * window) & 0xffff`."""
+
+    expression: Expression
+
+
+Number = Constant | Uniform | Copied | Mirrored | Counter | Computed
+
+
+class SeqFrom(Enum):
+    """Where the sequence number of a forged packet starts.
+
+    EXPECTED: the next one its receiver waits for (RFC 9293 RCV.NXT as the box sees it).
+    COPIED: the trigger's own sequence number (towards the server) or its own too (towards the client), as some boxes do.
+    TRIGGER_ACK: the acknowledgment number of the trigger, whoever gets the packet.
+    """
+
+    EXPECTED = "expected"
+    COPIED = "copied"
+    TRIGGER_ACK = "trigger-ack"
+
+
+class AckFrom(Enum):
+    """EXPECTED: acknowledges all that the box has seen of the receiver. COPIED: the trigger's. ZERO: 0."""
+
+    EXPECTED = "expected"
+    COPIED = "copied"
+    ZERO = "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """A delay drawn from a distribution given by its published quantiles, linear in between.
+
+    `points`: (share below, delay in ns), shares rising from 0.0 to 1.0.
+    """
+
+    points: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a forged packet looks like, field by field."""
+
+    count: int = 1
+    flags: int = 0x04
+    seq: SeqFrom | Number = SeqFrom.EXPECTED
+    seq_offsets: tuple[int, ...] = (0,)  # packet i of the group: seq + seq_offsets[min(i, last)]
+    ack: AckFrom | Number = AckFrom.EXPECTED  # written as 0 unless `flags` has ACK or the profile gives a number
+    window: Number = Constant(0)
+    ttl: Number = Constant(64)  # as it leaves the box
+    ip_id: Number = Constant(0)
+    dont_fragment: bool = False
+    tos: int = 0
+    options: bytes = b""
+    payload: bytes = b""
+    spacing_ns: int = 0  # between the packets of a group
+    delay: int | Quantiles = 0  # from trigger to first forged packet, ns
+
+
+# --- actions -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Forge RSTs towards one end or both."""
+
+    towards: Towards
+    look: Look
+    look_to_client: Look | None = None  # where the two ends get different ones
+    look_to_server: Look | None = None
+
+
+class DropScope(Enum):
+    PACKET = "packet"
+    FLOW = "flow"
+    DIRECTION = "direction"  # of the trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Do not let it pass (in-path only)."""
+
+    scope: DropScope = DropScope.PACKET
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Only write down that the rule matched."""
+
+
+Action = Reset | Drop | Log
+
+
+# --- residual ------------------------------------------------------------------------------------------------------
+
+
+class KeyPart(Enum):
+    INSIDE_IP = "inside_ip"
+    OUTSIDE_IP = "outside_ip"
+    INSIDE_PORT = "inside_port"
+    OUTSIDE_PORT = "outside_port"
+    CLIENT_IP = "client_ip"
+    SERVER_IP = "server_ip"
+    CLIENT_PORT = "client_port"
+    SERVER_PORT = "server_port"
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """Who stays punished after a match: same key -> `do`, for `duration_ns`."""
+
+    key: tuple[KeyPart, ...]
+    duration_ns: int
+    refresh: bool  # whether a hit starts the time anew
+    do: tuple[Action, ...]
+    capacity: int = 65536  # entries; the oldest goes first (chosen)
+
+
+# --- rules and profiles --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    name: str
+    when: CompiledFilter
+    do: tuple[Action, ...]
+    probability: float = 1.0
+    direction: Direction | None = None
+    residual: Residual | None = None
+
+
+class StateFrom(Enum):
+    """Which packet makes the box remember a connection. ANY: it picks up in the middle too."""
+
+    SYN = "syn"
+    SYNACK = "synack"
+    ANY = "any"
+
+
+class Reassembly(Enum):
+    NONE = "none"  # each segment by itself
+    IN_ORDER = "in-order"  # joins what arrives in order, ignores the rest
+    FULL = "full"  # keeps early segments until the hole is filled
+
+
+class Overlap(Enum):
+    FIRST = "first"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpReading:
+    """How well the box reads TCP. These knobs decide which evasions work."""
+
+    state_from: StateFrom = StateFrom.ANY
+    handshake: bool = False  # look at data only after SYN, SYN+ACK and ACK were seen
+    reassembly: Reassembly = Reassembly.FULL
+    overlap: Overlap = Overlap.FIRST
+    checks_checksum: bool = True
+    checks_ack: bool = False  # ignores data whose ACK number is outside what the peer has sent
+    checks_data_offset: bool = True
+    ends_on_rst: bool = True
+    ends_on_fin: bool = False
+    buffer_bytes: int = 65536  # of early segments kept per direction
+    idle_ns: int = 600_000_000_000  # a connection not seen for so long is forgotten
+    max_flows: int = 200_000
+    join_tls_records: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    key: str
+    what: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One middlebox."""
+
+    name: str
+    title: str
+    placement: Placement
+    rules: tuple[Rule, ...]
+    tcp: TcpReading = TcpReading()
+    sources: tuple[Source, ...] = ()
+    ports: Mapping[str, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
+    """Where text protocols are looked for, in place of Wireshark's own ports: `{smtp: {25, 587, 2525}}`."""
+    provenance: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Path of a value in the file (`rules.0.do.0.reset.look.ip_id`) -> source key or `chosen`."""
+    path: str = ""
+
+
+# --- deployment: whom a profile applies to, and when ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """From `at_ns` after the start of the box on, this profile; None lets everything pass."""
+
+    at_ns: int
+    profile: Profile | None
+
+
+Timeline = tuple[Phase, ...]
+"""Rising `at_ns`; before the first phase everything passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """Some inside addresses with a timeline of their own."""
+
+    name: str
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Everything a box needs to know: the timeline for everybody, and who is treated differently."""
+
+    name: str
+    timeline: Timeline
+    subscribers: tuple[Subscriber, ...] = ()
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Every profile that applies to anybody at any time, once each."""
+        phases = [*self.timeline, *(phase for s in self.subscribers for phase in s.timeline)]
+        return tuple({id(p.profile): p.profile for p in phases if p.profile is not None}.values())
