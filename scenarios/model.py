@@ -1,0 +1,291 @@
+"""The frozen model of a scenario: a world, a box, steps, what must be seen, and the controls.
+
+Made by `scenarios.load` from YAML, read by the runner, the checks and the report. Everything is resolved here: a
+`Control` holds whole steps and expectations of its own, so the runner plays it like the scenario itself. Nothing in
+this file computes more than `Count.holds`. Times are nanoseconds, rates bits per second.
+
+Must never: import `lab`. Names of clients and outcome words are strings here; `scenarios.load` checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+SUCCESS = "success"
+"""Outcome word of our own: any outcome that `lab.clients` counts as success for that client."""
+
+SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "mail": ("embedded", "postfix"),
+        "provider": ("embedded", "postfix"),
+        "web": ("nginx",),
+        "ssh": ("openssh",),
+        "imap": ("dovecot",),
+    }
+)
+"""Service -> the programs that can play it. Each has the host of its name, except imap, which lives on host `mail`."""
+
+TARGETS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "mail.example": ("mail", ("mail", "imap")),
+        "smtp.provider.example": ("provider", ("provider",)),
+        "web.example": ("web", ("web",)),
+        "ssh.example": ("ssh", ("ssh",)),
+    }
+)
+"""Name in the lab's DNS -> (its host, the services one of which must be started for it to answer)."""
+
+CAPTURE_COUNTS = ("forged_rst", "genuine_rst_from_client", "genuine_rst_from_server")
+"""What a `capture:` expectation can count.
+
+forged_rst: RSTs in that capture that the events say the box forged.
+genuine_rst_from_client / _from_server: RSTs in that capture with the client's (server's) address as source that were
+not forged. Note that a kernel which has accepted a forged RST answers late packets of its peer with a genuine RST.
+"""
+
+NEVER_CROSSES = ("auth", "mail", "starttls", "application-data")
+"""What a `never_crosses:` expectation can name.
+
+auth: SMTP AUTH, IMAP LOGIN or AUTHENTICATE, POP3 USER, PASS or AUTH in clear text.
+mail: SMTP MAIL FROM or DATA in clear text.
+starttls: the STARTTLS or STLS command itself.
+application-data: a TLS record of type 23; without one, nothing can have crossed encrypted either.
+"""
+
+EVENTS = (
+    "flow_seen", "rule_matched", "packet_forged", "packet_dropped", "packet_rewritten", "packet_held",
+    "residual_started", "residual_hit", "residual_ended", "profile_changed", "reload_failed",
+)  # fmt: skip
+"""Events of the box that an `events:` expectation can count and a `wait:` can wait for."""
+
+
+# --- the world -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The small internet. subscribers: hosts sim1, sim2, … behind the access router."""
+
+    kind: str = "isp"
+    subscribers: int = 1
+    hops_before_box: int = 1
+    hops_after_box: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One kind of link, each way. rate_bits: bits per second, None for as fast as it goes; loss: share 0..1."""
+
+    delay_ns: int = 0
+    rate_bits: int | None = None
+    loss: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """access: subscriber to access router. transit: between routers, the box among them. server: last one."""
+
+    access: Link = Link()
+    transit: Link = Link()
+    server: Link = Link()
+
+
+# --- the box -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPhase:
+    """From `at_ns` after the box's start on, this profile. profile: name or absolute path; None = all passes."""
+
+    at_ns: int
+    profile: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Middlebox:
+    """Which box stands in the path.
+
+    name: what the run calls it (the profile's name where there is only one)
+    timeline: for everybody, rising times; one phase at 0 for a plain profile
+    subscribers: host (`sim2`) -> a timeline of its own
+    fail: what becomes of packets when the box dies: `open` (pass) or `closed`
+
+    `scenarios.boxfile.deployment_yaml` writes it as the file that `python -m middlebox --profile` reads.
+    """
+
+    name: str
+    timeline: tuple[PlannedPhase, ...]
+    subscribers: Mapping[str, tuple[PlannedPhase, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    fail: str = "open"
+
+
+# --- steps ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A client does one thing.
+
+    name: unique (`as:`), what expectations and the table call it
+    on: host (`sim1`); client: key of `lab.clients.CLIENTS`; to: name in the lab's DNS, a key of `TARGETS`
+    port: None = the client's own; timeout_ns: None = the client's own
+    """
+
+    name: str
+    on: str
+    client: str
+    to: str = "mail.example"
+    port: int | None = None
+    timeout_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing more is started until the box has written an event of this kind since its start.
+
+    where: keys that the event must have with these values, e.g. {"profile": "tmobile-uk-2012"}; None is JSON null.
+    An event that was written before the wait began counts, but each event satisfies one wait only.
+    timeout_ns: after that the run is invalid.
+    """
+
+    event: str
+    where: Mapping[str, str | None]
+    timeout_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """These steps start at the same moment; the next item starts when all are done."""
+
+    steps: tuple[Step, ...]
+
+
+Item = Step | Wait | Together
+
+
+# --- expectations --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number that must be hit: low <= n <= high. high None = no upper end. text: as written, for the report."""
+
+    low: int
+    high: int | None
+    text: str
+
+    def holds(self, n: int) -> bool:
+        return self.low <= n and (self.high is None or n <= self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectOutcome:
+    """The step ended with one of these words (`lab.clients.Outcome` values, or SUCCESS)."""
+
+    step: str
+    outcomes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectEvents:
+    """So many events of this kind were written.
+
+    step: only events of that step's flows; rule, profile: only with that value; None does not filter.
+    towards: `client`, `server`; `both`: the count holds for those towards the client and, by itself, for those towards
+    the server.
+    """
+
+    event: str
+    count: Count
+    rule: str | None = None
+    towards: str | None = None
+    profile: str | None = None
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCapture:
+    """What one host's capture holds.
+
+    capture: `client` (the host of the step), `server` (the host it talks to), or a host's name
+    step: only that step's flows; None = all steps' flows (then `client` and `server` mean each step's own)
+    counts: key of CAPTURE_COUNTS -> Count, each must hold
+    """
+
+    capture: str
+    counts: Mapping[str, Count]
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectNeverCrosses:
+    """None of these (NEVER_CROSSES) is in that host's capture; `capture` and `step` as in ExpectCapture."""
+
+    what: tuple[str, ...]
+    capture: str
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectDelivered:
+    """So many mails reached the mail servers' stores in the whole run (`at`: host, None = all of them)."""
+
+    count: Count
+    at: str | None = None
+
+
+Expectation = ExpectOutcome | ExpectEvents | ExpectCapture | ExpectNeverCrosses | ExpectDelivered
+
+
+# --- scenario ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The scenario with one thing changed, whole: to be played exactly like a scenario, in a world of its own.
+
+    name: `no-middlebox`, `other-port`, or the file's own
+    why: one line for the report
+    middlebox: None = the router forwards and no box process is started
+    """
+
+    name: str
+    why: str
+    middlebox: Middlebox | None
+    steps: tuple[Item, ...]
+    expect: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One play.
+
+    slug: folder name; purpose: one line
+    services: key of SERVICES -> program
+    families: IP versions to play it over, each in a world of its own, e.g. (4, 6)
+    path: the scenario.yaml it came from
+    """
+
+    slug: str
+    purpose: str
+    topology: Topology
+    links: Links
+    middlebox: Middlebox | None
+    services: Mapping[str, str]
+    seed: int
+    steps: tuple[Item, ...]
+    expect: tuple[Expectation, ...]
+    controls: tuple[Control, ...]
+    families: tuple[int, ...]
+    path: str
+
+
+def steps_of(items: tuple[Item, ...]) -> Iterator[Step]:
+    """Every client step, in order, those of a `Together` one by one."""
+    for item in items:
+        if isinstance(item, Step):
+            yield item
+        elif isinstance(item, Together):
+            yield from item.steps
