@@ -1,0 +1,1 @@
+"""Real servers with throw-away configuration: each module has `start(host, directory, ...) -> Service`."""

@@ -1,0 +1,183 @@
+"""What all services share: the host they run on, readiness, and their end.
+
+A service is one or more processes started as argv on a host, with every file it writes below its own folder.
+It is ready when its ports are listening, which is read from the kernel's socket tables of the service's own network
+namespace: no probe connection ever appears on the wire or in a server's log. It is ended by process id.
+
+Must never: start anything through the machine's service manager, or write outside the folder it was given.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+from lab.errors import LabError
+
+Stream = int | IO[bytes] | None
+
+READY_POLL_S = 0.005
+"""How often the socket tables are read while waiting (chosen)."""
+
+READY_TIMEOUT_S = 20.0
+"""How long a server may take to listen before it counts as broken (chosen; all of them need under 1 s)."""
+
+TERMINATE_TIMEOUT_S = 3.0
+"""Time between SIGTERM and SIGKILL (chosen)."""
+
+LISTEN_STATE = "0A"
+"""TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h of Linux)."""
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Host(Protocol):
+    """A machine of the lab, as far as services and clients need it."""
+
+    name: str
+    ipv4: str
+    ipv6: str
+    interface: str
+
+    def popen(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.Popen[bytes]: ...
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+    ) -> subprocess.CompletedProcess[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that must be listening before the service is ready; transport: tcp or udp."""
+
+    number: int
+    transport: str = "tcp"
+
+
+def find_program(name: str, *, package: str) -> str:
+    """Absolute path of a program. LabError names the Debian package that brings it."""
+    path = shutil.which(name, path=SYSTEM_PATH)
+    if path is None:
+        raise LabError(
+            f"expected the program {name}, got none on {SYSTEM_PATH}", f"apt-get install {package}"
+        )
+    return path
+
+
+def listening_ports(pid: int) -> set[Port]:
+    """Ports that are listening in the network namespace of process `pid`, over either IP version.
+
+    Source: proc(5), /proc/PID/net/{tcp,tcp6,udp,udp6}. An unconnected UDP socket counts as listening.
+    """
+    found: set[Port] = set()
+    for transport in ("tcp", "udp"):
+        for suffix in ("", "6"):
+            try:
+                table = Path(f"/proc/{pid}/net/{transport}{suffix}").read_text()
+            except OSError:
+                continue
+            for row in table.splitlines()[1:]:
+                _, local, remote, state = row.split()[:4]
+                if state == LISTEN_STATE or (transport == "udp" and remote.endswith(":0000")):
+                    found.add(Port(int(local.rpartition(":")[2], 16), transport))
+    return found
+
+
+@dataclass(slots=True)
+class Service:
+    """A running server.
+
+    name: of the service (`mail`, `web`, …)
+    directory: everything the service reads and writes
+    processes: its processes, the first is the one whose end is the service's end
+    ports: what must listen before it is ready
+    log: file with the server's own messages, quoted when it fails to start
+    facts: what belongs in result.json and what a client needs to know (user names, files, versions)
+    """
+
+    name: str
+    directory: Path
+    processes: list[subprocess.Popen[bytes]]
+    ports: tuple[Port, ...]
+    log: Path
+    facts: dict[str, object] = field(default_factory=dict)
+
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Return when all ports are listening. LabError: the server ended, or took too long."""
+        deadline = time.monotonic() + timeout_s
+        wanted = set(self.ports)
+        while True:
+            missing = wanted - listening_ports(self.processes[0].pid)
+            if not missing:
+                return
+            for process in self.processes:
+                if process.poll() is not None:
+                    raise self._not_ready(f"an end with status {process.returncode}")
+            if time.monotonic() > deadline:
+                numbers = ", ".join(f"{port.transport}/{port.number}" for port in sorted(missing, key=str))
+                raise self._not_ready(f"nothing listening on {numbers} after {timeout_s:g} s")
+            time.sleep(READY_POLL_S)
+
+    def stop(self) -> None:
+        """End all processes, by process id; return when they are gone. A second call does nothing."""
+        for process in self.processes:
+            end_process(process)
+
+    def log_tail(self, lines: int = 8) -> str:
+        """The last lines of the server's log, empty if there is none."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+    def _not_ready(self, found: str) -> LabError:
+        return LabError(
+            f"expected service {self.name} to be ready, got {found}: {self.log_tail(3)}", f"read {self.log}"
+        )
+
+
+def end_process(process: subprocess.Popen[bytes], timeout_s: float = TERMINATE_TIMEOUT_S) -> None:
+    """SIGTERM, then SIGKILL after `timeout_s`, to the process and to what is left of its session."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    try:
+        # The process led its own session (contract of Host.popen), so its group holds only its own children.
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def start_process(
+    host: Host, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server's process with its standard output and errors appended to `log`."""
+    with log.open("ab") as stream:
+        return host.popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=env)

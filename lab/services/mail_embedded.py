@@ -1,0 +1,92 @@
+"""The embedded mail server, seen from the lab: aiosmtpd in a process of its own on the host.
+
+Port 25 takes mail for its own domain, 587 (STARTTLS) and 465 (TLS from the first byte) want AUTH, all over IPv4 and
+IPv6. Delivered mail is `mail/<n>.eml` with its envelope in `mail/<n>.json`; `log.jsonl` says what happened, one object
+a line (see mail_embedded_server.py, the process itself).
+
+Sources: aiosmtpd's documentation; RFC 6409 (submission), RFC 8314 (implicit TLS).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from lab.services.base import Host, Port, Service, start_process
+from lab.services.pki import Certificate
+
+PORTS = (25, 465, 587)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredMail:
+    """A mail the server took. path: the .eml file; tls: whether it came over TLS; user: None without AUTH."""
+
+    path: Path
+    port: int
+    tls: bool
+    user: str | None
+    mail_from: str
+    rcpt_tos: tuple[str, ...]
+
+
+def start(
+    host: Host,
+    directory: Path,
+    *,
+    server_name: str,
+    certificate: Certificate,
+    users: Mapping[str, str],
+    auth_before_tls: bool = False,
+    offer_starttls: bool = True,
+) -> Service:
+    """Start the server.
+
+    users: user name -> password; the part after @ of a user name is a domain for which port 25 takes mail
+    auth_before_tls: offer AUTH on port 587 before TLS too, as servers that allow clear text do
+    offer_starttls: False gives the server of an operator who never set up TLS (ports 25 and 587)
+    """
+    (directory / "mail").mkdir(parents=True, exist_ok=True)
+    settings = {
+        "server_name": server_name,
+        "chain": str(certificate.chain),
+        "key": str(certificate.key),
+        "users": dict(users),
+        "auth_before_tls": auth_before_tls,
+        "offer_starttls": offer_starttls,
+        "directory": str(directory),
+    }
+    settings_file = directory / "settings.json"
+    settings_file.write_text(json.dumps(settings, indent=1))
+    server = Path(__file__).with_name("mail_embedded_server.py")
+    log = directory / "server.log"
+    # -P: modules beside the script (dns.py, ssh.py …) must not hide libraries of the same name.
+    process = start_process(host, [sys.executable, "-P", str(server), str(settings_file)], log=log)
+    facts: dict[str, object] = {
+        "program": "aiosmtpd",
+        "version": version("aiosmtpd"),
+        "server_name": server_name,
+        "auth_before_tls": auth_before_tls,
+        "offer_starttls": offer_starttls,
+    }
+    return Service("mail", directory, [process], tuple(Port(number) for number in PORTS), log, facts)
+
+
+def delivered(directory: Path) -> list[DeliveredMail]:
+    """The mails in the folder of an embedded server, in order of arrival."""
+    mails = []
+    for path in sorted((directory / "mail").glob("*.eml")):
+        envelope = json.loads(path.with_suffix(".json").read_text())
+        envelope["rcpt_tos"] = tuple(envelope["rcpt_tos"])
+        mails.append(DeliveredMail(path=path, **envelope))
+    return mails
+
+
+def log_entries(directory: Path) -> list[dict[str, object]]:
+    """What the server wrote about its sessions, in order: see mail_embedded_server.py for the events."""
+    log = directory / "log.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []

@@ -1,0 +1,62 @@
+"""The certificate authority of a run."""
+
+from __future__ import annotations
+
+import ssl
+import stat
+import threading
+from pathlib import Path
+from socket import socketpair
+
+import pytest
+
+from lab.services.pki import Certificate, Pki
+
+
+def handshake(certificate: Certificate, ca_file: Path, name: str) -> None:
+    """A TLS handshake of a client that trusts `ca_file` only and expects `name`; raises what the client raises."""
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_context.load_cert_chain(certificate.chain, certificate.key)
+    client_context = ssl.create_default_context(cafile=str(ca_file))
+    client_end, server_end = socketpair()
+
+    def serve() -> None:
+        try:
+            server_context.wrap_socket(server_end, server_side=True).close()
+        except OSError:
+            server_end.close()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        client_context.wrap_socket(client_end, server_hostname=name).close()
+    finally:
+        client_end.close()
+        server.join()
+
+
+def test_certificate_for_a_name_is_trusted_with_the_authority(tmp_path: Path) -> None:
+    """A client that trusts the run's authority accepts a certificate for every name it was issued for."""
+    pki = Pki(tmp_path)
+    certificate = pki.issue(["mail.example", "smtp.mail.example"])
+    for name in certificate.names:
+        handshake(certificate, pki.ca_file, name)
+
+
+def test_certificate_for_another_name_is_not_trusted(tmp_path: Path) -> None:
+    """A certificate is good for its own names only."""
+    pki = Pki(tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+        handshake(pki.issue(["mail.example"]), pki.ca_file, "web.example")
+
+
+def test_certificate_of_another_run_is_not_trusted(tmp_path: Path) -> None:
+    """Two authorities do not vouch for each other, as a middlebox with its own authority must be noticed."""
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(Pki(tmp_path / "a").issue(["mail.example"]), Pki(tmp_path / "b").ca_file, "mail.example")
+
+
+def test_private_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    """Servers refuse keys that others may read."""
+    key = Pki(tmp_path).issue(["mail.example"]).key
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
