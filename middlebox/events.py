@@ -91,12 +91,13 @@ def flow_seen(now_ns: int, flow: FlowName) -> Event:
 
 def rule_matched(
     now_ns: int, flow: FlowName, *, rule: str, profile: str, direction: Direction, trigger: Trigger,
-    actions: list[str], fields: Mapping[str, Any],
+    actions: list[str], acted: bool, fields: Mapping[str, Any],
 ) -> Event:  # fmt: skip
-    """A packet set off a rule. `fields` are the dissected fields of that packet, `actions` what the rule does."""
+    """A packet set off a rule. `fields` are the dissected fields of that packet, `actions` what the rule does;
+    `acted` is False when the dice of a rule with a probability let it pass."""
     return Event("rule_matched", now_ns, flow, {
         "rule": rule, "profile": profile, "direction": direction.word, "trigger": trigger.as_json(),
-        "actions": actions, "fields": fields,
+        "actions": actions, "acted": acted, "fields": fields,
     })  # fmt: skip
 
 

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import CodeType
 
-NAMES = frozenset({"window", "ttl", "index", "sport", "dport", "seq", "trigger_ttl", "trigger_ip_id", "trigger_window"})
-"""window, ttl, seq, sport, dport: of the forged packet itself; index: its place in the group, from 0."""
+NAMES = frozenset(
+    {"window", "ttl", "index", "sport", "dport", "seq", "draw", "trigger_ttl", "trigger_ip_id", "trigger_window"}
+)
+"""window, ttl, seq, sport, dport: of the forged packet itself, in the order window, ttl, seq, ip_id, so that each can
+use the ones before it; index: its place in the group, from 0; draw: a random number 0..65535 of its own."""
 
 _ALLOWED = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod,

@@ -1,7 +1,4 @@
-"""Who talks to whom, and what a box remembers of it.
-
-`FlowKey` names a connection whichever way a packet goes; `FlowTable` is bounded and expires by named values.
-"""
+"""The two ways to say where a packet goes: by who sent it (client, server), and by where it enters the box."""
 
 from __future__ import annotations
 

@@ -128,6 +128,16 @@ class Packet:
         """Raw option bytes, padding included; empty for a header without options."""
         return self.data[self.l4 + TCP_HEADER_BYTES : self.payload_start]
 
+    def reversed(self) -> Packet:
+        """The ends of this packet the other way round, and nothing else: no flags, no payload."""
+        back = Packet()
+        back.data, back.version, back.protocol, back.ttl, back.l4 = self.data, self.version, self.protocol, 0, self.l4
+        back.src, back.sport, back.dst, back.dport = self.dst, self.dport, self.src, self.sport
+        back.seq = back.ack = back.flags = back.window = 0
+        back.payload_start = back.end = self.end
+        back.stream_tail = b""
+        return back
+
 
 def decode(data: bytes) -> Packet | None:
     """Read the headers of one IP packet; None when they cannot be read.

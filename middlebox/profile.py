@@ -134,6 +134,7 @@ class Look:
     payload: bytes = b""
     spacing_ns: int = 0  # between the packets of a group
     delay: int | Quantiles = 0  # from trigger to first forged packet, ns
+    identical: bool = False  # every packet of the group is a copy of the first
 
 
 # --- actions -------------------------------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ class TcpReading:
     handshake: bool = False  # look at data only after SYN, SYN+ACK and ACK were seen
     reassembly: Reassembly = Reassembly.FULL
     overlap: Overlap = Overlap.FIRST
-    checks_checksum: bool = True
+    checks_checksum: bool = False
     checks_ack: bool = False  # ignores data whose ACK number is outside what the peer has sent
     checks_data_offset: bool = True
     ends_on_rst: bool = True

@@ -1,0 +1,156 @@
+"""What a box remembers of each connection, and of how many.
+
+`FlowTable` is bounded and expires by named values; nothing in here decides anything.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from middlebox.events import FlowName
+from middlebox.flow import Direction, Side
+from middlebox.seqnum import distance
+from middlebox.stream import Stream
+
+if TYPE_CHECKING:
+    from middlebox.dissect.base import Alive, Dissector
+    from middlebox.packet import Packet
+    from middlebox.profile import Rule
+    from middlebox.program import Program
+
+EndKey = tuple[bytes, int, bytes, int]
+"""(source address, source port + protocol * 65536, destination address, destination port) of one direction."""
+
+DROPS_REMEMBERED = 8
+"""Dropped segments of one direction whose retransmission is recognised (chosen)."""
+
+_ONE_WAY_GROUPS = frozenset({"tls", "tls.handshake"})
+
+
+class HandshakeStep(IntEnum):
+    """How far the three-way handshake has been seen."""
+
+    NONE = 0
+    SYN = 1
+    SYN_ACK = 2
+    DONE = 3
+
+
+class Half:
+    """What one end of a connection has sent, as the box has seen it."""
+
+    __slots__ = ("stream", "dropped")
+
+    def __init__(self) -> None:
+        self.stream = Stream()
+        self.dropped: list[tuple[int, int, Rule]] | None = None  # (seq, length, why) of what may not pass
+
+    def remember_drop(self, p: Packet, rule: Rule) -> None:
+        """These bytes were dropped: they may not pass either when they are sent again."""
+        if p.end > p.payload_start:
+            self.dropped = [*(self.dropped or [])[1 - DROPS_REMEMBERED :], (p.seq, p.end - p.payload_start, rule)]
+
+    def dropped_by(self, p: Packet) -> Rule | None:
+        """The rule that dropped some of these bytes before."""
+        length = p.end - p.payload_start
+        for seq, dropped_length, rule in self.dropped or ():
+            ahead = distance(seq, p.seq)
+            if length and -length < ahead < dropped_length:
+                return rule
+        return None
+
+
+class Flow:
+    """One connection in the table. It is also what own fields (`flow.*`, `subscriber.*`, `box.*`) read from.
+
+    `direction` and `ingress` belong to the packet at hand and are set anew for each.
+    """
+
+    __slots__ = (
+        "key", "client_side", "last_ns", "generation", "program", "subscriber", "dissector", "alive", "live",
+        "halves", "handshake", "packets", "bytes", "marks", "direction", "ingress", "blocked", "names",
+    )  # fmt: skip
+
+    def __init__(self, key: EndKey, client_side: Side, now_ns: int) -> None:
+        self.key = key
+        self.client_side = client_side
+        self.last_ns = now_ns
+        self.generation = 0  # of the program; 0 is never in force, so that the first packet finds its rules
+        self.program: Program | None = None
+        self.subscriber = ""
+        self.dissector: Dissector | None = None
+        self.alive: Alive | None = None
+        self.live: tuple[tuple[Rule, ...], tuple[Rule, ...]] = ((), ())
+        self.halves = (Half(), Half())
+        self.handshake = HandshakeStep.NONE
+        self.packets = 0
+        self.bytes = 0
+        self.marks: frozenset[str] = frozenset()
+        self.direction = Direction.CLIENT_TO_SERVER
+        self.ingress = client_side
+        self.blocked: tuple[Rule | None, Rule | None] = (None, None)  # per direction: the rule that stopped it
+        self.names: FlowName | None = None
+
+    @property
+    def couples_directions(self) -> bool:
+        """Whether one direction cannot be understood without the other: a command means what its reply says it did."""
+        return self.alive is not None and not (self.alive[0] | self.alive[1]) <= _ONE_WAY_GROUPS
+
+    @property
+    def name(self) -> FlowName:
+        """The connection as events name it."""
+        if self.names is None:
+            client, port, server, server_port = self.key
+            self.names = FlowName(client, port & 0xFFFF, server, server_port, port >> 16)
+        return self.names
+
+
+SECOND_CHANCES = 4
+"""How many of the oldest entries are looked at for each new one: enough to keep up, few enough to stay flat (chosen)."""
+
+
+class FlowTable:
+    """Connections by their client's end. Bounded by `max_flows`; who was idle for `idle_ns` goes.
+
+    Entries stand in the order in which they came or were last found busy (the "clock" algorithm), so that expiry costs
+    a few steps per new connection however large the table is.
+    """
+
+    __slots__ = ("max_flows", "idle_ns", "_flows", "evicted")
+
+    def __init__(self, max_flows: int, idle_ns: int) -> None:
+        self.max_flows = max_flows
+        self.idle_ns = idle_ns
+        self._flows: dict[EndKey, Flow] = {}
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def get(self, key: EndKey) -> Flow | None:
+        """The connection whose client sends packets with this key."""
+        return self._flows.get(key)
+
+    def add(self, flow: Flow) -> None:
+        """Remember a connection, in place of one with the same key, forgetting others where there is no room."""
+        flows = self._flows
+        self._expire(flow.last_ns)
+        if len(flows) >= self.max_flows:
+            del flows[next(iter(flows))]
+            self.evicted += 1
+        flows[flow.key] = flow
+
+    def remove(self, flow: Flow) -> None:
+        """Forget a connection; nothing happens when it is not there."""
+        self._flows.pop(flow.key, None)
+
+    def _expire(self, now_ns: int) -> None:
+        flows = self._flows
+        for _ in range(min(SECOND_CHANCES, len(flows))):
+            key = next(iter(flows))
+            oldest = flows.pop(key)
+            if now_ns - oldest.last_ns < self.idle_ns:
+                flows[key] = oldest  # still in use: to the end of the line
+                if len(flows) < self.max_flows:
+                    return

@@ -1,0 +1,65 @@
+"""A profile made ready to run: which rules, which dissectors, which packets it has to see.
+
+Counterpart of `profile`, which is what the file says; this is what follows from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from middlebox.dissect import dissector_for
+from middlebox.dissect.base import Dissector
+from middlebox.flow import Direction
+from middlebox.packet import FIN, RST
+from middlebox.profile import Profile, Rule
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the engine needs of a profile, worked out once."""
+
+    profile: Profile
+
+    @cached_property
+    def rules(self) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+        """Rules by direction of the packets they look at."""
+        return tuple(  # type: ignore[return-value]
+            tuple(r for r in self.profile.rules if r.direction in (None, direction)) for direction in Direction
+        )
+
+    @cached_property
+    def protocols(self) -> frozenset[str]:
+        return frozenset(name for rule in self.profile.rules for name in rule.when.needs.protocols)
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        return frozenset(name for rule in self.profile.rules for name in rule.when.needs.fields)
+
+    @cached_property
+    def window_bytes(self) -> int:
+        """How much of the stream before a segment some rule wants to see."""
+        return max((rule.when.needs.window_bytes for rule in self.profile.rules), default=0)
+
+    @cached_property
+    def reads_streams(self) -> bool:
+        """Whether payload has to be put in order at all."""
+        return bool(self.protocols) or self.window_bytes > 0
+
+    @cached_property
+    def ending_flags(self) -> int:
+        """TCP flags that make the box forget a connection."""
+        reading = self.profile.tcp
+        return (RST if reading.ends_on_rst else 0) | (FIN if reading.ends_on_fin else 0)
+
+    def dissector(self, server_port: int) -> Dissector | None:
+        """A fresh dissector for a connection to this port, None when no rule reads anything it could find."""
+        if not self.protocols:
+            return None
+        return dissector_for(
+            server_port,
+            self.protocols,
+            self.profile.ports,
+            wanted_fields=self.fields,
+            join_tls_records=self.profile.tcp.join_tls_records,
+        )

@@ -1,0 +1,111 @@
+"""Who stays punished after a match: by which key, until when.
+
+A bounded table; entries end by themselves when their time is over, the oldest goes first when there is no room.
+Durations and keys of real systems: WOOT21, Wang17, SP25.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from middlebox.flow import Side
+from middlebox.packet import Packet
+from middlebox.profile import KeyPart, Residual, Rule
+
+Key = tuple[bytes | int, ...]
+
+
+@dataclass(slots=True)
+class Sentence:
+    """One entry: everything with this key is punished by `rule` until then."""
+
+    rule: Rule
+    profile: str
+    key: Key
+    until_ns: int
+
+    @property
+    def words(self) -> list[str]:
+        """The key for people: `inside_ip=192.0.2.11`."""
+        assert self.rule.residual is not None
+        return [
+            f"{part.value}={ip_address(value) if isinstance(value, bytes) else value}"
+            for part, value in zip(self.rule.residual.key, self.key, strict=True)
+        ]
+
+
+def residual_key(residual: Residual, p: Packet, ingress: Side, sent_by_client: bool) -> Key:
+    """The values of the key's parts in this packet."""
+    return tuple(_part(part, p, ingress, sent_by_client) for part in residual.key)
+
+
+def _part(part: KeyPart, p: Packet, ingress: Side, sent_by_client: bool) -> bytes | int:
+    match part:
+        case KeyPart.INSIDE_IP:
+            return p.src if ingress is Side.INSIDE else p.dst
+        case KeyPart.OUTSIDE_IP:
+            return p.dst if ingress is Side.INSIDE else p.src
+        case KeyPart.INSIDE_PORT:
+            return p.sport if ingress is Side.INSIDE else p.dport
+        case KeyPart.OUTSIDE_PORT:
+            return p.dport if ingress is Side.INSIDE else p.sport
+        case KeyPart.CLIENT_IP:
+            return p.src if sent_by_client else p.dst
+        case KeyPart.SERVER_IP:
+            return p.dst if sent_by_client else p.src
+        case KeyPart.CLIENT_PORT:
+            return p.sport if sent_by_client else p.dport
+        case KeyPart.SERVER_PORT:
+            return p.dport if sent_by_client else p.sport
+
+
+class ResidualTable:
+    """The sentences in force. Each rule has entries of its own."""
+
+    def __init__(self) -> None:
+        self._by_rule: dict[int, tuple[Rule, dict[Key, Sentence]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_rule)
+
+    def start(self, rule: Rule, profile: str, key: Key, now_ns: int) -> Sentence:
+        """Punish `key` from now on; an entry that is there already starts anew."""
+        assert rule.residual is not None
+        _, sentences = self._by_rule.setdefault(id(rule), (rule, {}))
+        sentences.pop(key, None)
+        if len(sentences) >= rule.residual.capacity:
+            del sentences[next(iter(sentences))]
+        sentence = Sentence(rule, profile, key, now_ns + rule.residual.duration_ns)
+        sentences[key] = sentence
+        return sentence
+
+    def find(self, p: Packet, ingress: Side, sent_by_client: bool, now_ns: int) -> Sentence | None:
+        """The first sentence that covers this packet and is not over; renewed when its rule says so."""
+        for rule, sentences in self._by_rule.values():
+            assert rule.residual is not None
+            sentence = sentences.get(residual_key(rule.residual, p, ingress, sent_by_client))
+            if sentence is not None and now_ns < sentence.until_ns:
+                if rule.residual.refresh:
+                    sentence.until_ns = now_ns + rule.residual.duration_ns
+                return sentence
+        return None
+
+    def end_due(self, now_ns: int) -> Iterator[Sentence]:
+        """Take out and yield what is over."""
+        for rule_id, (_, sentences) in list(self._by_rule.items()):
+            for key in [key for key, sentence in sentences.items() if sentence.until_ns <= now_ns]:
+                yield sentences.pop(key)
+            if not sentences:
+                del self._by_rule[rule_id]
+
+    @property
+    def next_end_ns(self) -> int | None:
+        """When the next sentence is over, None when nobody is punished."""
+        ends = [s.until_ns for _, sentences in self._by_rule.values() for s in sentences.values()]
+        return min(ends, default=None)
+
+    def clear(self) -> None:
+        """Forget everybody, as a box does that loads other rules."""
+        self._by_rule.clear()
