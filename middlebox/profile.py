@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from middlebox.expression import Expression
-from middlebox.filters import CompiledFilter
 from middlebox.flow import Direction
+
+if TYPE_CHECKING:
+    from middlebox.filters import CompiledFilter
 
 CHOSEN = "chosen"
 """The source key of a number that nobody has published."""

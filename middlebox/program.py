@@ -5,10 +5,11 @@ Counterpart of `profile`, which is what the file says; this is what follows from
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from middlebox.dissect import dissector_for
+from middlebox.dissect import DEFAULT_PORTS, dissector_for
 from middlebox.dissect.base import Dissector
 from middlebox.flow import Direction
 from middlebox.packet import FIN, RST
@@ -47,6 +48,11 @@ class Program:
         return bool(self.protocols) or self.window_bytes > 0
 
     @cached_property
+    def ports(self) -> Mapping[str, frozenset[int]]:
+        """Where text protocols are looked for: Wireshark's ports, unless the profile names others."""
+        return {**DEFAULT_PORTS, **self.profile.ports}
+
+    @cached_property
     def ending_flags(self) -> int:
         """TCP flags that make the box forget a connection."""
         reading = self.profile.tcp
@@ -59,7 +65,7 @@ class Program:
         return dissector_for(
             server_port,
             self.protocols,
-            self.profile.ports,
+            self.ports,
             wanted_fields=self.fields,
-            join_tls_records=self.profile.tcp.join_tls_records,
+            join_records=self.profile.tcp.join_tls_records,
         )
