@@ -1,0 +1,62 @@
+"""The table of connections: bounded, expiring, flat."""
+
+from __future__ import annotations
+
+from middlebox.flow import Side
+from middlebox.flowtable import EndKey, Flow, FlowTable
+
+SECOND_NS = 1_000_000_000
+
+
+def flow(number: int, now_ns: int = 0) -> Flow:
+    key: EndKey = (number.to_bytes(4, "big"), 1, b"\0\0\0\1", 2)
+    return Flow(key, Side.INSIDE, now_ns)
+
+
+def test_table_never_holds_more_than_its_bound() -> None:
+    """Each new connection beyond the bound puts another one out, and that is counted."""
+    table = FlowTable(max_flows=10, idle_ns=SECOND_NS)
+    for number in range(25):
+        table.add(flow(number))
+    assert len(table) == 10
+    assert table.evicted == 15
+
+
+def test_table_forgets_who_was_idle() -> None:
+    """A connection not seen for the idle time is gone when others come."""
+    table = FlowTable(max_flows=1000, idle_ns=SECOND_NS)
+    old = flow(1, now_ns=0)
+    table.add(old)
+    table.add(flow(2, now_ns=2 * SECOND_NS))
+    assert table.get(old.key) is None
+    assert len(table) == 1
+
+
+def test_table_keeps_who_is_busy() -> None:
+    """A connection that was seen lately survives, however long ago it came."""
+    table = FlowTable(max_flows=1000, idle_ns=SECOND_NS)
+    busy = flow(1, now_ns=0)
+    table.add(busy)
+    for number in range(2, 50):
+        now = number * SECOND_NS // 10
+        busy.last_ns = now
+        table.add(flow(number, now))
+    assert table.get(busy.key) is busy
+
+
+def test_table_full_of_busy_connections_puts_out_one_of_them() -> None:
+    """The bound holds even when nobody is idle."""
+    table = FlowTable(max_flows=3, idle_ns=SECOND_NS)
+    for number in range(5):
+        table.add(flow(number))
+    assert len(table) == 3
+
+
+def test_table_remove_twice_is_harmless() -> None:
+    """Removing what is not there does nothing."""
+    table = FlowTable(max_flows=3, idle_ns=SECOND_NS)
+    entry = flow(1)
+    table.add(entry)
+    table.remove(entry)
+    table.remove(entry)
+    assert len(table) == 0
