@@ -116,6 +116,7 @@ class Service:
     ports: what must listen before it is ready
     log: file with the server's own messages, quoted when it fails to start
     facts: what belongs in result.json and what a client needs to know (user names, files, versions)
+    patience_s: how long it may take to end after SIGTERM; after that it is killed
     """
 
     name: str
@@ -124,6 +125,7 @@ class Service:
     ports: tuple[Port, ...]
     log: Path
     facts: dict[str, object] = field(default_factory=dict)
+    patience_s: float = TERMINATE_TIMEOUT_S
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Return when all ports are listening. LabError: the server ended, or took too long."""
@@ -144,7 +146,7 @@ class Service:
     def stop(self) -> None:
         """End all processes, by process id; return when they are gone. A second call does nothing."""
         for process in self.processes:
-            end_process(process)
+            end_process(process, timeout_s=self.patience_s)
 
     def log_tail(self, lines: int = 8) -> str:
         """The last lines of the server's log, empty if there is none."""

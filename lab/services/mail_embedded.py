@@ -12,26 +12,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from lab.services.base import Host, Port, Service, start_process
+from lab.services.mailbox import DeliveredMail
 from lab.services.pki import Certificate
 
 PORTS = (25, 465, 587)
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveredMail:
-    """A mail the server took. path: the .eml file; tls: whether it came over TLS; user: None without AUTH."""
-
-    path: Path
-    port: int
-    tls: bool
-    user: str | None
-    mail_from: str
-    rcpt_tos: tuple[str, ...]
 
 
 def start(
@@ -81,8 +69,11 @@ def delivered(directory: Path) -> list[DeliveredMail]:
     mails = []
     for path in sorted((directory / "mail").glob("*.eml")):
         envelope = json.loads(path.with_suffix(".json").read_text())
-        envelope["rcpt_tos"] = tuple(envelope["rcpt_tos"])
-        mails.append(DeliveredMail(path=path, **envelope))
+        mails.append(
+            DeliveredMail(
+                path, envelope["tls"], envelope["user"], envelope["mail_from"], tuple(envelope["rcpt_tos"])
+            )
+        )
     return mails
 
 
