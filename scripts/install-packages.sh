@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# install-packages.sh PACKAGE...            (root) installs them and nothing more
+# install-packages.sh --missing PACKAGE...  prints those that are not installed
+#
+# The only script of this project that changes the machine. It keeps these promises:
+# - no service is started while it installs, and none that was not there before is left enabled;
+# - a service that was there before is neither stopped, restarted nor reconfigured;
+# - nothing is removed (a machine with another mail server keeps it: apt is told to fail instead);
+# - /usr/sbin/policy-rc.d is afterwards what it was before, also after an error or an interrupt.
+set -euo pipefail
+
+policy=${TAMPERLAB_POLICY:-/usr/sbin/policy-rc.d}   # another place only for tests
+saved=$policy.before-tamperlab
+
+is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) = installed ]]; }
+installed_packages() { dpkg-query -W -f '${binary:Package} ${db:Status-Status}\n' | sed -n 's/ installed$//p' | sort; }
+
+if [ "${1:-}" = --missing ]; then
+    shift
+    for package in "$@"; do is_installed "$package" || echo "$package"; done
+    exit 0
+fi
+
+if [ "$(id -u)" != 0 ]; then
+    echo "expected root, got $(id -un); run: sudo $0 $*" >&2
+    exit 3
+fi
+
+# The mark tells our own file, left behind by a kill -9, from one that belongs to the machine.
+mark='# tamperlab: only while it installs packages'
+there() { [ -e "$1" ] || [ -L "$1" ]; }
+forbid_services() {
+    if there "$policy" && ! there "$saved" && ! grep -qsF "$mark" "$policy"; then
+        mv "$policy" "$saved"
+    fi
+    rm -f "$policy"
+    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy"
+    chmod 755 "$policy"
+}
+allow_services() {
+    rm -f "$policy"
+    ! there "$saved" || mv "$saved" "$policy"
+}
+
+# leave_disabled PACKAGE...: their units and start scripts do not come up at the next boot.
+leave_disabled() {
+    local unit script
+    while read -r unit; do
+        unit=${unit##*/}
+        [ "$(systemctl is-enabled "$unit" 2>/dev/null)" != enabled ] || systemctl --quiet disable "$unit"
+    done < <(dpkg -L "$@" | grep -E '/systemd/system/[^/]+\.(service|socket|timer|path)$' | grep -v '@\.' || true)
+    while read -r script; do
+        update-rc.d "${script##*/}" disable >/dev/null 2>&1 || true   # a script that was never enabled
+    done < <(dpkg -L "$@" | grep -E '^/etc/init\.d/[^/]+$' || true)
+}
+
+apt_install() {
+    # The first words of debconf's questions are answered by defaults; Postfix alone would write a configuration.
+    if [[ " $* " = *" postfix "* ]]; then
+        echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
+    fi
+    apt-get install --yes --quiet --no-install-recommends --no-remove \
+        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
+}
+
+export DEBIAN_FRONTEND=noninteractive
+before=$(installed_packages)
+trap 'allow_services' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+forbid_services
+
+updated=no
+if ! apt-get install --simulate --no-install-recommends "$@" >/dev/null 2>&1; then
+    apt-get update --quiet
+    updated=yes
+fi
+if ! apt_install "$@"; then
+    if [ "$updated" = yes ] || ! { apt-get update --quiet && apt_install "$@"; }; then
+        echo "expected apt to install $*, got the error above; if it cannot find one of them on Ubuntu, run:" \
+            "sudo add-apt-repository universe" >&2
+        exit 3
+    fi
+fi
+mapfile -t added < <(comm -13 <(printf '%s\n' "$before") <(installed_packages))
+[ "${#added[@]}" = 0 ] || leave_disabled "${added[@]}"

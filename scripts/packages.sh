@@ -1,0 +1,23 @@
+# The system packages of each group, for Debian 12 and 13, Ubuntu 22.04 and 24.04. Read by setup.sh.
+# A group is what one kind of make target needs; `core` is enough for a scenario with the embedded mail server.
+
+packages_core=(
+    mininet                 # hosts, links, routers; comes with its own mnexec
+    iptables                # NFQUEUE rules (nft's own queue statement is missing from some kernels)
+    iproute2 ethtool procps iputils-ping util-linux
+    uidmap                  # newuidmap: more than one user id in an ordinary user's sandbox
+    tcpdump                 # captures at the ends and on both sides of the box
+    dnsmasq-base            # the lab's DNS; the package without a service
+    openssl curl            # clients, from openssl s_client to curl's SMTP
+    gcc libc6-dev libnetfilter-queue-dev libnfnetlink-dev   # netfilterqueue is built, it has no wheel
+    ca-certificates         # pip
+)
+packages_servers=(
+    postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd libsasl2-modules
+    nginx openssh-server openssh-client
+    swaks libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl libnet-dns-perl
+    msmtp
+)
+packages_test=(tshark)      # the independent oracle
+packages_dev=()
+packages_bench=(iperf3 wrk)
