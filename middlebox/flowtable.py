@@ -102,7 +102,7 @@ class Flow:
         """The connection as events name it."""
         if self.names is None:
             client, port, server, server_port = self.key
-            self.names = FlowName(client, port & 0xFFFF, server, server_port, port >> 16)
+            self.names = FlowName(client, port & 0xFFFF, server, server_port & 0xFFFF, port >> 16)
         return self.names
 
 
