@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from middlebox.dissect.base import Alive, Dissector, Fields, FieldSpec, FieldType, Value, field_group
+from middlebox.dissect.imap import ImapDissector
+from middlebox.dissect.pop import PopDissector
 from middlebox.dissect.smtp import SmtpDissector
 from middlebox.dissect.text import TextDissector
 from middlebox.dissect.tls import TlsDissector, tls_plan
 
-_TEXT_PROTOCOLS: tuple[type[TextDissector], ...] = (SmtpDissector,)
+_TEXT_PROTOCOLS: tuple[type[TextDissector], ...] = (SmtpDissector, ImapDissector, PopDissector)
 _DISSECTORS: tuple[type[Dissector], ...] = (*_TEXT_PROTOCOLS, TlsDissector)
 
 ALL_FIELDS: Mapping[str, FieldSpec] = {
@@ -41,7 +43,7 @@ def dissector_for(
     wanted: protocol names. ports: server ports of each text protocol. wanted_fields: the fields that rules read, None
     for all; the others cost nothing and are not reported. join_records: see `TlsPlan`.
     """
-    tls = tls_plan(wanted_fields, join_records) if "tls" in wanted else None
+    tls = tls_plan(wanted_fields, join_records=join_records) if "tls" in wanted else None
     for text in _TEXT_PROTOCOLS:
         if server_port in ports.get(text.protocol, ()):
             reads_lines = text.protocol in wanted

@@ -76,7 +76,7 @@ def add(fields: Fields, name: str, value: Value) -> None:
 
 
 def field_group(name: str) -> str:
-    """The group of a field: its protocol, but handshake fields of TLS apart, because they end long before the records."""
+    """The group of a field: its protocol. Handshake fields of TLS are apart: they end long before the records."""
     if name.startswith("tls.handshake."):
         return "tls.handshake"
     return name.partition(".")[0]

@@ -5,7 +5,7 @@ Never holds more than MAX_LINE_BYTES of a line. A line ends with LF; the CR befo
 
 from __future__ import annotations
 
-# Longer than the longest line a mail protocol must take: 12,288 octets of an AUTH exchange (RFC 4954 section 4). `chosen`.
+# `chosen`: more than the longest line a mail server must take, the 12,288 octets of RFC 4954 section 4 (AUTH).
 MAX_LINE_BYTES = 16_384
 
 
@@ -69,17 +69,17 @@ class DotBody:
         """There is no body after all."""
         self.open = False
 
-    def skip(self, data: bytes, position: int) -> int:
-        """The offset after the body's end in `data[position:]`; `len(data)` if it does not end there."""
+    def skip(self, data: bytes, position: int) -> tuple[int, bool]:
+        """The offset behind the body, and whether it ends in `data[position:]`; if not, that is `len(data)`."""
         seam = self._tail + data[position : position + len(self._END) - 1]
         found = seam.find(self._END)
         if found >= 0:
             self.open = False
-            return position + found + len(self._END) - len(self._tail)
+            return position + found + len(self._END) - len(self._tail), True
         found = data.find(self._END, position)
         if found >= 0:
             self.open = False
-            return found + len(self._END)
+            return found + len(self._END), True
         rest = len(data) - position
         self._tail = data[-4:] if rest >= 4 else (self._tail + data[position:])[-4:]
-        return len(data)
+        return len(data), False

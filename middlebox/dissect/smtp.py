@@ -4,8 +4,8 @@ Commands are found wherever they start: several in a segment, one over several. 
 BDAT chunk or in an AUTH exchange is never a command. Replies are matched to commands by counting them, so both
 directions should be fed; without the server's, a DATA that was refused and an AUTH exchange cannot be told.
 
-As in Wireshark, `smtp.req.command` is the first four letters of the line (STARTTLS shows as STAR), and only the first
-line of a multi-line reply is a `smtp.response`; every line of it is a `smtp.rsp.parameter`.
+As in Wireshark, `smtp.req.command` is the first four letters of the line (STARTTLS shows as STAR). Every line of a
+multi-line reply is a `smtp.response`; tshark 4.0 shows only the first one of each packet.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class SmtpDissector(TextDissector):
         "_chunk",
         "_credentials",
         "_greeted",
-        "_multiline",
         "_unanswered",
     )
 
@@ -66,11 +65,9 @@ class SmtpDissector(TextDissector):
         ),
         "smtp.eom": FieldSpec(FieldType.BOOL, _CLIENT, "the dot that ends a message"),
         "smtp.rsp": FieldSpec(FieldType.BOOL, _SERVER, "a line of the server"),
-        "smtp.response": FieldSpec(FieldType.STRING, _SERVER, "first line of a reply, CR LF included"),
-        "smtp.response.code": FieldSpec(FieldType.UINT, _SERVER, "reply code of that line"),
-        "smtp.rsp.parameter": FieldSpec(
-            FieldType.STRING, _SERVER, "each line of a reply from its fifth byte on"
-        ),
+        "smtp.response": FieldSpec(FieldType.STRING, _SERVER, "a line of a reply, CR LF included"),
+        "smtp.response.code": FieldSpec(FieldType.UINT, _SERVER, "reply code of such a line"),
+        "smtp.rsp.parameter": FieldSpec(FieldType.STRING, _SERVER, "such a line from its fifth byte on"),
     }
 
     def __init__(self, *, wanted: bool, tls: TlsPlan | None) -> None:
@@ -79,14 +76,13 @@ class SmtpDissector(TextDissector):
         self._awaited = b""  # the command whose reply changes how the client is read: DATA, AUTH or STARTTLS
         self._awaited_in = 0  # how many replies from now it comes
         self._greeted = False
-        self._multiline = False  # in the middle of a multi-line reply
         self._body = DotBody()
         self._chunk = 0  # bytes still to come of a BDAT chunk
         self._challenged = False  # the client's next line goes on with AUTH
         self._credentials: tuple[str, ...] = ()  # fields of the AUTH lines to come
 
     def _opaque(self, direction: Direction, data: bytes, position: int, fields: Fields) -> int:
-        if direction is _SERVER:
+        if direction == _SERVER:
             return position
         if self._chunk:
             step = min(self._chunk, len(data) - position)
@@ -94,8 +90,8 @@ class SmtpDissector(TextDissector):
             return position + step
         if not self._body.open:
             return position
-        after = self._body.skip(data, position)
-        if not self._body.open:
+        after, ended = self._body.skip(data, position)
+        if ended:
             self._unanswered += 1
             if self._wanted:
                 add(fields, "smtp.eom", True)
@@ -143,13 +139,11 @@ class SmtpDissector(TextDissector):
             return
         code = int(digits)
         if self._wanted:
-            if not self._multiline:
-                add(fields, "smtp.response", line.decode("latin-1"))
-                add(fields, "smtp.response.code", code)
+            add(fields, "smtp.response", line.decode("latin-1"))
+            add(fields, "smtp.response.code", code)
             if len(text) > 3:
                 add(fields, "smtp.rsp.parameter", text[4:].decode("latin-1"))
-        self._multiline = text[3:4] == b"-"
-        if not self._multiline:
+        if text[3:4] != b"-":
             self._reply(code)
 
     def _await(self, verb: bytes) -> None:
@@ -177,7 +171,7 @@ class SmtpDissector(TextDissector):
         if self._awaited == b"DATA" and code != _START_MAIL_INPUT:
             self._body.close()
         elif self._awaited == b"STARTTLS":
-            self._tls_was_answered(code == _READY)
+            self._tls_was_answered(accepted=code == _READY)
         elif self._awaited == b"AUTH":
             self._challenged = code == _AUTH_CHALLENGE
         self._awaited = b""

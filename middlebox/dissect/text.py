@@ -36,7 +36,7 @@ class TextDissector(Dissector):
     __slots__ = ("_handed_over", "_lines", "_plan", "_tls", "_tls_state", "_wanted")
 
     def __init__(self, *, wanted: bool, tls: TlsPlan | None) -> None:
-        """`wanted`: whether the protocol's own fields are reported; `tls`: what to read after the change, None: nothing."""
+        """`wanted`: whether the protocol's own fields are reported. `tls`: what to read behind the change."""
         self._wanted = wanted
         self._plan = tls
         self._lines = (LineBuffer(), LineBuffer())
@@ -55,7 +55,7 @@ class TextDissector(Dissector):
         """Read one line of the server, terminator included."""
 
     def _opaque(self, direction: Direction, data: bytes, position: int, fields: Fields) -> int:
-        """The offset after the bytes from `position` on that are no lines (body, literal); `position` if there are none."""
+        """The offset behind the bytes at `position` that are no lines (body, literal); `position` if they are."""
         return position
 
     def feed(self, direction: Direction, data: bytes, fields: Fields) -> None:
@@ -98,7 +98,7 @@ class TextDissector(Dissector):
         if self._tls_state is not Tls.ACCEPTED:
             self._tls_state = Tls.REQUESTED
 
-    def _tls_was_answered(self, accepted: bool) -> None:
+    def _tls_was_answered(self, *, accepted: bool) -> None:
         """The server's answer to the request. After it no half line of the client can be a command any more."""
         if self._tls_state is Tls.REQUESTED:
             self._tls_state = Tls.ACCEPTED if accepted else Tls.NONE
@@ -133,7 +133,11 @@ class TextDissector(Dissector):
         if self._tls is not None:
             tls = self._tls.alive
         else:
-            tls = self._plan.alive(True, True) if self._plan is not None else NOTHING_ALIVE
+            tls = (
+                self._plan.alive(client_clear=True, server_clear=True)
+                if self._plan is not None
+                else NOTHING_ALIVE
+            )
         if self._tls is not None and tls == NOTHING_ALIVE:
             self.alive = NOTHING_ALIVE  # refuted
         else:

@@ -50,7 +50,7 @@ _HANDSHAKE_TYPES = frozenset(
 _EARLY_DATA_EXTENSION = b"\x00\x2a\x00\x00"
 
 _RECORD_FIELDS: Mapping[str, FieldSpec] = {
-    "tls": FieldSpec(FieldType.BOOL, None, "a TLS record ends in this packet"),
+    "tls": FieldSpec(FieldType.BOOL, None, "a TLS record begins or ends in this packet"),
     "tls.record.content_type": FieldSpec(
         FieldType.UINT, None, "20 change cipher spec, 21 alert, 22 handshake, 23 data"
     ),
@@ -82,7 +82,7 @@ class TlsPlan:
 
     __slots__ = ("_alive", "hello", "join_records", "length", "records", "type")
 
-    def __init__(self, fields: frozenset[str] | None, join_records: bool) -> None:
+    def __init__(self, fields: frozenset[str] | None, *, join_records: bool) -> None:
         wanted = frozenset(TlsDissector.FIELDS if fields is None else fields & TlsDissector.FIELDS.keys())
         groups = {field_group(name) for name in wanted}
         self.records = "tls" in groups
@@ -94,15 +94,15 @@ class TlsPlan:
         later = first - {"tls.handshake"}
         self._alive = (((later, later), (later, first)), ((first, later), (first, first)))
 
-    def alive(self, client_clear: bool, server_clear: bool) -> Alive:
+    def alive(self, *, client_clear: bool, server_clear: bool) -> Alive:
         """The live groups, given in which directions a handshake in clear may still come."""
         return self._alive[client_clear][server_clear]
 
 
 @lru_cache(maxsize=256)
-def tls_plan(fields: frozenset[str] | None, join_records: bool = True) -> TlsPlan:
+def tls_plan(fields: frozenset[str] | None, *, join_records: bool = True) -> TlsPlan:
     """The plan for these wanted fields (None: all), shared by every flow that wants the same."""
-    return TlsPlan(fields, join_records)
+    return TlsPlan(fields, join_records=join_records)
 
 
 class _Half:
@@ -148,7 +148,7 @@ class TlsDissector(Dissector):
         self._found = False
         self._server_hello = False
         self._tls13 = False
-        self.alive = plan.alive(True, True)
+        self.alive = plan.alive(client_clear=True, server_clear=True)
 
     def feed(self, direction: Direction, data: bytes, fields: Fields) -> None:
         if not data or not self.alive[direction]:
@@ -159,7 +159,7 @@ class TlsDissector(Dissector):
                 self.alive = NOTHING_ALIVE
                 return
             half = self._halves[direction] = _Half()
-        position = 0
+        position = known = 0
         if half.skip:
             position = min(half.skip, len(data))
             half.skip -= position
@@ -167,9 +167,10 @@ class TlsDissector(Dissector):
                 return
             self._report(half.header, fields)
         elif half.pending:
+            known = len(half.pending)
             data = half.pending + data
             half.pending = b""
-        self._records(direction, half, data, position, fields)
+        self._records(direction, half, data, position, known, fields)
 
     def restart(self, direction: Direction) -> None:
         half = self._halves[direction]
@@ -178,8 +179,13 @@ class TlsDissector(Dissector):
             half.skip = half.tail = 0
             half.out_of_step = True
 
-    def _records(self, direction: Direction, half: _Half, data: bytes, position: int, fields: Fields) -> None:
-        """Walk over the records in `data` from `position` on; keep or skip what is left of the last one."""
+    def _records(
+        self, direction: Direction, half: _Half, data: bytes, position: int, known: int, fields: Fields
+    ) -> None:
+        """Walk over the records in `data` from `position` on; keep or skip what is left of the last one.
+
+        known: so many bytes at the start of `data` had come before.
+        """
         size = len(data)
         while position < size:
             body = position + _HEADER_BYTES
@@ -201,6 +207,8 @@ class TlsDissector(Dissector):
                 end = body + length
                 if end > size:
                     half.pending = data[position:]
+                    if body > known:
+                        self._note_presence(fields)
                     return
                 if kind == HANDSHAKE:
                     if not self._handshake_record(half, data, body, end, fields):
@@ -218,6 +226,7 @@ class TlsDissector(Dissector):
                 position = body + length
                 if position > size:
                     half.skip = position - size
+                    self._note_presence(fields)
                     return
                 self._report(half.header, fields)
             if not self.alive[direction]:
@@ -237,9 +246,15 @@ class TlsDissector(Dissector):
         half.clear = False
         half.message = b""
         client, server = self._halves
-        now = self._plan.alive(client is None or client.clear, server is None or server.clear)
+        now = self._plan.alive(
+            client_clear=client is None or client.clear, server_clear=server is None or server.clear
+        )
         if now != self.alive:
             self.alive = now
+
+    def _note_presence(self, fields: Fields) -> None:
+        if self._plan.records:
+            fields["tls"] = [True]
 
     def _report(self, header: bytes, fields: Fields) -> None:
         """Add the fields of a record that is complete."""

@@ -10,16 +10,14 @@ from collections.abc import Callable, Mapping
 from struct import unpack_from
 
 from middlebox.dissect.base import Fields, FieldSpec, FieldType, add
-from middlebox.flow import Direction
 
 CLIENT_HELLO, SERVER_HELLO = 1, 2
 
-_SERVER_NAME, _SUPPORTED_GROUPS, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS = 0, 10, 13, 16, 43
+_SERVER_NAME, _SUPPORTED_GROUPS, _ALPN, _SUPPORTED_VERSIONS = 0, 10, 16, 43
 _TLS13 = 0x0304
 # "random" of a HelloRetryRequest: SHA-256 of "HelloRetryRequest" (RFC 8446 section 4.1.3).
 _RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 
-_CLIENT = Direction.CLIENT_TO_SERVER
 HELLO_FIELDS: Mapping[str, FieldSpec] = {
     "tls.handshake.version": FieldSpec(
         FieldType.UINT, None, "version in the hello itself; 0x0303 for TLS 1.2 and 1.3"
@@ -47,7 +45,6 @@ HELLO_FIELDS: Mapping[str, FieldSpec] = {
     "tls.handshake.extensions_supported_group": FieldSpec(
         FieldType.UINT, None, "key exchange group: 29 is X25519"
     ),
-    "tls.handshake.sig_hash_alg": FieldSpec(FieldType.UINT, None, "signature algorithms of the hello"),
 }
 _FIXED_FIELDS = frozenset(
     {
@@ -201,14 +198,9 @@ def _supported_groups(hello: int, data: bytes, start: int, end: int, fields: Fie
     _add_numbers("tls.handshake.extensions_supported_group", data, start + 2, end, fields)
 
 
-def _signature_algorithms(hello: int, data: bytes, start: int, end: int, fields: Fields) -> None:
-    _add_numbers("tls.handshake.sig_hash_alg", data, start + 2, end, fields)
-
-
 _EXTENSIONS: Mapping[int, tuple[str, _ExtensionReader]] = {
     _SERVER_NAME: ("tls.handshake.extensions_server_name", _server_name),
     _SUPPORTED_GROUPS: ("tls.handshake.extensions_supported_group", _supported_groups),
-    _SIGNATURE_ALGORITHMS: ("tls.handshake.sig_hash_alg", _signature_algorithms),
     _ALPN: ("tls.handshake.extensions_alpn_str", _alpn),
     _SUPPORTED_VERSIONS: ("tls.handshake.extensions.supported_version", _supported_versions),
 }
