@@ -19,7 +19,7 @@ from middlebox.decision import PASS, Decision, Offload, Verdict
 from middlebox.dissect.base import Fields
 from middlebox.events import Event, Trigger
 from middlebox.flow import Direction, Side
-from middlebox.flowtable import EndKey, Flow, FlowTable, HandshakeStep
+from middlebox.flowtable import EndKey, Flow, FlowTable, HandshakeStep, LiveRules
 from middlebox.forge import Forger, Occasion
 from middlebox.packet import Packet
 from middlebox.profile import Deployment, Rule, StateFrom, TcpReading
@@ -48,6 +48,7 @@ class Engine:
         readings = [profile.tcp for profile in deployment.profiles()] or [TcpReading()]
         self._flows = FlowTable(max(r.max_flows for r in readings), max(r.idle_ns for r in readings))
         self._residuals.clear()
+        self._live: dict[LiveRules, LiveRules] = {}  # one copy of each: most connections have the same
         self._new_generation()
 
     def _new_generation(self) -> None:
@@ -198,7 +199,7 @@ class Engine:
             flow.direction, flow.ingress = there, Side(1 - flow.ingress)
             live[there] = tuple(r for r in flow.program.rules[there] if r.when.may_match(reply, flow, alive[there]))
             flow.direction, flow.ingress = here, Side(1 - flow.ingress)
-        flow.live = (live[0], live[1])
+        flow.live = self._live.setdefault((live[0], live[1]), (live[0], live[1]))
 
     def _offload(self, flow: Flow) -> Decision:
         """Tell the kernel which directions of this connection need no more looking at."""
@@ -328,7 +329,7 @@ def _is_new_connection(p: Packet, flow: Flow, direction: Direction) -> bool:
     """Whether the ports of a remembered connection are used again for another one."""
     if p.protocol != wire.PROTOCOL_TCP:
         return False
-    stream = flow.halves[direction].stream
+    stream = flow.halves[direction]
     if p.flags & wire.SYN and not p.flags & wire.ACK:
         again = stream.next_seq == (p.seq + 1) & 0xFFFFFFFF  # the same SYN, sent once more
         return direction is Direction.SERVER_TO_CLIENT or (flow.handshake is not HandshakeStep.NONE and not again)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 EndKey = tuple[bytes, int, bytes, int]
 """(source address, source port + protocol * 65536, destination address, destination port) of one direction."""
 
+LiveRules = tuple[tuple["Rule", ...], tuple["Rule", ...]]
+"""By direction, the rules that a later packet could still match."""
+
 DROPS_REMEMBERED = 8
 """Dropped segments of one direction whose retransmission is recognised (chosen)."""
 
@@ -37,13 +40,13 @@ class HandshakeStep(IntEnum):
     DONE = 3
 
 
-class Half:
+class Half(Stream):
     """What one end of a connection has sent, as the box has seen it."""
 
-    __slots__ = ("stream", "dropped")
+    __slots__ = ("dropped",)
 
     def __init__(self) -> None:
-        self.stream = Stream()
+        super().__init__()
         self.dropped: list[tuple[int, int, Rule]] | None = None  # (seq, length, why) of what may not pass
 
     def remember_drop(self, p: Packet, rule: Rule) -> None:
@@ -81,7 +84,7 @@ class Flow:
         self.subscriber = ""
         self.dissector: Dissector | None = None
         self.alive: Alive | None = None
-        self.live: tuple[tuple[Rule, ...], tuple[Rule, ...]] = ((), ())
+        self.live: LiveRules = ((), ())
         self.halves = (Half(), Half())
         self.handshake = HandshakeStep.NONE
         self.packets = 0

@@ -165,14 +165,14 @@ def expected_numbers(occasion: Occasion, direction: Direction) -> tuple[int, int
         length = trigger.segment_len if occasion.passes else 0
         seq = (trigger.seq + length) & 0xFFFFFFFF
         if occasion.passes:
-            seq = _later(seq, sender.stream.next_seq)
-        ack = _later(trigger.ack if trigger.flags & wire.ACK else None, receiver.stream.next_seq)
+            seq = _later(seq, sender.next_seq)
+        ack = _later(trigger.ack if trigger.flags & wire.ACK else None, receiver.next_seq)
         return seq, ack or 0
     acknowledged = trigger.ack if trigger.flags & wire.ACK else None
-    if acknowledged is None and sender.stream.next_seq is None:
+    if acknowledged is None and sender.next_seq is None:
         return 0, (trigger.seq + trigger.segment_len) & 0xFFFFFFFF
-    seq = _later(acknowledged, sender.stream.next_seq)
-    return seq or 0, _later((trigger.seq + trigger.segment_len) & 0xFFFFFFFF, receiver.stream.next_seq)
+    seq = _later(acknowledged, sender.next_seq)
+    return seq or 0, _later((trigger.seq + trigger.segment_len) & 0xFFFFFFFF, receiver.next_seq)
 
 
 def _later(left: int | None, right: int | None) -> int:

@@ -93,14 +93,14 @@ class Packet:
     @property
     def fragment_offset(self) -> int:
         """In units of 8 bytes."""
-        return _U16.unpack_from(self.data, 6)[0] & 0x1FFF if self.version == 4 else 0
+        return int(_U16.unpack_from(self.data, 6)[0]) & 0x1FFF if self.version == 4 else 0
 
     @property
     def tos(self) -> int:
         """IPv4 TOS byte or IPv6 traffic class."""
         if self.version == 4:
             return self.data[1]
-        return (_U16.unpack_from(self.data, 0)[0] >> 4) & 0xFF
+        return (int(_U16.unpack_from(self.data, 0)[0]) >> 4) & 0xFF
 
     @property
     def total_length(self) -> int:

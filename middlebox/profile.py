@@ -202,7 +202,7 @@ class Residual:
 # --- rules and profiles --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a rule is itself: compared and hashed on the packet path
 class Rule:
     name: str
     when: CompiledFilter

@@ -39,8 +39,7 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Non
     """
     if p.end == p.payload_start or not program.reads_streams:
         return
-    half = flow.halves[flow.direction]
-    stream = half.stream
+    stream = flow.halves[flow.direction]
     window_bytes = program.window_bytes
     seq = (p.seq + 1) & 0xFFFFFFFF if p.flags & wire.SYN else p.seq
     in_order = stream.next_seq is None or seq == stream.next_seq
@@ -82,7 +81,7 @@ def _note_control(p: Packet, flow: Flow) -> None:
     """SYN starts a stream; the handshake is followed step by step."""
     if not p.flags & wire.SYN:
         return
-    stream = flow.halves[flow.direction].stream
+    stream = flow.halves[flow.direction]
     if p.flags & wire.ACK:
         if flow.direction is Direction.SERVER_TO_CLIENT and flow.handshake is HandshakeStep.SYN:
             flow.handshake = HandshakeStep.SYN_ACK
@@ -94,6 +93,6 @@ def _note_control(p: Packet, flow: Flow) -> None:
 
 def _ack_is_plausible(p: Packet, peer: Half) -> bool:
     """RFC 9293 3.10.7.4: an acknowledgment of something that was never sent is not for this connection."""
-    if not p.flags & wire.ACK or peer.stream.next_seq is None:
+    if not p.flags & wire.ACK or peer.next_seq is None:
         return True
-    return distance(peer.stream.next_seq, p.ack) <= 0
+    return distance(peer.next_seq, p.ack) <= 0

@@ -16,7 +16,7 @@ _DIRECTIONS = {
 
 def plan_reset(action: Reset, forger: Forger, occasion: Occasion) -> list[tuple[Direction, Forged]]:
     """The packets with their direction; what goes towards the client comes first, as it has the shorter way to race."""
-    planned = []
+    planned: list[tuple[Direction, Forged]] = []
     for direction in _DIRECTIONS[action.towards]:
         to_client = direction is Direction.SERVER_TO_CLIENT
         look = (action.look_to_client if to_client else action.look_to_server) or action.look

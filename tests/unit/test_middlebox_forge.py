@@ -75,7 +75,7 @@ def test_rst_seq_towards_server_is_the_triggers_own_when_it_is_dropped() -> None
 def test_rst_seq_towards_client_counts_server_data_under_way() -> None:
     """Data of the server that passed the box gets to the client before the RST does."""
     where = occasion()
-    where.flow.halves[TO_CLIENT].stream.start(5600)
+    where.flow.halves[TO_CLIENT].start(5600)
     assert expected_numbers(where, TO_CLIENT) == (5600, 1010)
 
 
