@@ -1,0 +1,47 @@
+"""What every test shares: marks by folder, settings of hypothesis, a run folder of its own.
+
+- A test in `tests/emulation` is marked `emulation`, one in `tests/e2e` is marked `e2e`.
+- Generated examples are the same in every run; `make test-deep` draws more of them, and fresh ones.
+- No test writes into the `runs` folder of the checkout.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+FOLDER_MARKS = ("emulation", "e2e")
+
+settings.register_profile(
+    "same-every-time", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marks asked for decide how many examples hypothesis draws."""
+    settings.load_profile("deep" if config.option.markexpr == "deep" else "same-every-time")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks by folder; a test that needs root says so when it is not run."""
+    tests = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0]
+        if folder in FOLDER_MARKS:
+            item.add_marker(folder)
+        if item.get_closest_marker("root") is not None and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs real root; CI has it"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs of this session go, for tests and for the programs that they start."""
+    folder = tmp_path_factory.mktemp("runs")
+    os.environ["TAMPERLAB_RUNS"] = str(folder)
+    return folder

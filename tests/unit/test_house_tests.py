@@ -1,0 +1,51 @@
+"""The tests' own rules: each is a promise in a sentence, none waits by the clock, none is skipped in silence."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+# Where waiting is the behaviour under test; with the reason.
+MAY_SLEEP: dict[str, str] = {}
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every test function with the place where it stands."""
+    for file in sorted(TESTS.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield f"{file.relative_to(TESTS)}:{node.lineno} {node.name}", node
+
+
+def calls() -> Iterator[tuple[str, str, ast.Call]]:
+    """Every call in the tests: file, dotted name, node."""
+    for file in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                yield str(file.relative_to(TESTS)), ast.unparse(node.func), node
+
+
+def test_tests_each_promises_something_in_its_docstring() -> None:
+    """A failing test tells its reader what was promised."""
+    silent = [place for place, node in functions() if not ast.get_docstring(node)]
+    assert silent == []
+
+
+def test_tests_never_wait_by_the_clock() -> None:
+    """Whoever waits, waits for a condition: a sleep is too short on a busy machine and too long on a fast one."""
+    sleepy = {file for file, name, _ in calls() if name in ("time.sleep", "sleep", "asyncio.sleep")}
+    assert sleepy == MAY_SLEEP.keys()
+
+
+def test_tests_skip_only_with_a_reason() -> None:
+    """Every skip says why, so that the summary of a run can be judged."""
+    mute = [
+        (file, ast.unparse(node))
+        for file, name, node in calls()
+        if name in ("pytest.skip", "pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail")
+        and not (any(k.arg == "reason" for k in node.keywords) or (name == "pytest.skip" and node.args))
+    ]
+    assert mute == []
