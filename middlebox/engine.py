@@ -92,13 +92,19 @@ class Engine:
 
     # --- packets -----------------------------------------------------------------------------------------------
 
-    def handle(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
-        """Judge one packet (bytes from the IP header on) that came in from `ingress`."""
+    def handle(
+        self, data: bytes, now_ns: int, ingress: Side, sent_by: Direction | None = None, first: bool = False
+    ) -> Decision:
+        """Judge one packet (bytes from the IP header on) that came in from `ingress`.
+
+        What a kernel that tracks connections knows, and a capture does not: `sent_by`, which end sent it; `first`,
+        that it is the first one of its connection, whatever is remembered of the same ports.
+        """
         p = wire.decode(data)
         if p is None:
             self.stats["undecoded"] += 1
             return PASS
-        flow, opened = self._flow_of(p, now_ns, ingress)
+        flow, opened = self._flow_of(p, now_ns, ingress, sent_by, first)
         if flow is None:
             return PASS
         if flow.generation != self.generation:
@@ -140,28 +146,31 @@ class Engine:
         seen = events.flow_seen(now_ns, flow.name)
         return Decision(decision.verdict, decision.offload, decision.forged, (seen, *decision.events))
 
-    def _flow_of(self, p: Packet, now_ns: int, ingress: Side) -> tuple[Flow | None, bool]:
+    def _flow_of(
+        self, p: Packet, now_ns: int, ingress: Side, sent_by: Direction | None, first: bool
+    ) -> tuple[Flow | None, bool]:
         """The connection of a packet, and whether it was made just now. None: nobody here wants to remember it."""
         sport = p.sport | p.protocol << 16
         dport = p.dport | p.protocol << 16
-        flow = self._flows.get((p.src, sport, p.dst, dport))
-        direction = Direction.CLIENT_TO_SERVER
-        if flow is None:
-            flow = self._flows.get((p.dst, dport, p.src, sport))
-            direction = Direction.SERVER_TO_CLIENT
-        if flow is not None and not _is_new_connection(p, flow, direction):
-            flow.direction = direction
-            flow.ingress = ingress
-            flow.last_ns = now_ns
-            return flow, False
-        return self._open(p, (p.src, sport, p.dst, dport), now_ns, ingress), True
+        if not first:
+            flow = self._flows.get((p.src, sport, p.dst, dport))
+            direction = Direction.CLIENT_TO_SERVER
+            if flow is None:
+                flow = self._flows.get((p.dst, dport, p.src, sport))
+                direction = Direction.SERVER_TO_CLIENT
+            if flow is not None and not _is_new_connection(p, flow, direction):
+                flow.direction = direction
+                flow.ingress = ingress
+                flow.last_ns = now_ns
+                return flow, False
+        return self._open(p, (p.src, sport, p.dst, dport), now_ns, ingress, sent_by), True
 
-    def _open(self, p: Packet, key: EndKey, now_ns: int, ingress: Side) -> Flow | None:
+    def _open(self, p: Packet, key: EndKey, now_ns: int, ingress: Side, sent_by: Direction | None) -> Flow | None:
         program, _ = self._assignment.of(p.src if ingress is Side.INSIDE else p.dst)
         tcp = p.protocol == wire.PROTOCOL_TCP
         if tcp and program is not None and not _may_open(p, program.profile.tcp):
             return None
-        if _sent_by_server(p):
+        if sent_by is Direction.SERVER_TO_CLIENT or (sent_by is None and _sent_by_server(p)):
             key = (key[2], key[3], key[0], key[1])
             flow = Flow(key, Side(1 - ingress), now_ns)
             flow.direction = Direction.SERVER_TO_CLIENT

@@ -325,6 +325,29 @@ def test_ports_used_again_are_another_connection() -> None:
     assert again.client_sends(b"STARTTLS\r\n").forged
 
 
+def test_kernel_knows_that_ports_are_used_again() -> None:
+    """What conntrack calls the first packet of a connection starts from the beginning, however near its numbers are."""
+    engine = engine_for(rule(STARTTLS))
+    talk = Talk(engine).connect()
+    talk.client_sends(b"STAR")
+    again = tcp_segment(
+        src=CLIENT, dst=SERVER, sport=40000, dport=587, seq=talk.seq[Direction.CLIENT_TO_SERVER] + 50, ack=1,
+        flags=wire.ACK, window=1, ttl=9, payload=b"STARTTLS\r\n",
+    )  # fmt: skip
+    assert engine.handle(again, 0, Side.INSIDE, Direction.CLIENT_TO_SERVER, first=True).forged
+
+
+def test_kernel_knows_who_opened_a_connection() -> None:
+    """Where conntrack knows the client, the ports do not have to be guessed from."""
+    engine = engine_for(rule('tcp.payload contains "x" and flow.direction == "client-to-server"'))
+    talk = Talk(engine, port=100, server_port=9999)
+    data = tcp_segment(
+        src=CLIENT, dst=SERVER, sport=talk.port, dport=talk.server_port, seq=1, ack=1, flags=wire.ACK, window=1,
+        ttl=9, payload=b"x",
+    )  # fmt: skip
+    assert engine.handle(data, 0, Side.INSIDE, Direction.CLIENT_TO_SERVER, first=True).forged
+
+
 def test_connection_first_seen_from_its_server_has_the_right_client() -> None:
     """Picking up in the middle with a packet of the server does not swap the ends: the lower port is the server."""
     talk = Talk(engine_for(rule('smtp.response.code == 220')))
