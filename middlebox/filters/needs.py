@@ -11,7 +11,7 @@ from typing import Literal
 
 from middlebox.flow import Direction
 
-from .fields import Field, Origin
+from .fields import Field, Origin, Type
 from .typed import (
     AndTest,
     Between,
@@ -125,7 +125,8 @@ def _leaf_regions(node: Leaf) -> tuple[_Region, ...]:
         region = region and _intersection(region, _field_region(field))
     if region is None:
         return ()
-    if len(fields) != 1 or not isinstance(node, CompareTest | MemberTest):
+    countable = len(fields) == 1 and fields[0].type in (Type.NUMBER, Type.CHOICE)
+    if not countable or not isinstance(node, CompareTest | MemberTest):
         return (region,)
     name = fields[0].name
     values = _accepted(node)
