@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-SUCCESS = "success"
-"""Outcome word of our own: any outcome that `lab.clients` counts as success for that client."""
+SUCCESS = ("delivered", "fetched", "connected")
+"""What a file's `outcome: success` stands for, and what a control's steps must end with: a secured success."""
 
 SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -182,7 +182,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class ExpectOutcome:
-    """The step ended with one of these words (`lab.clients.Outcome` values, or SUCCESS)."""
+    """The step ended with one of these words, values of `lab.clients.base.Outcome`."""
 
     step: str
     outcomes: tuple[str, ...]

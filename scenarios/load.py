@@ -1,0 +1,241 @@
+"""Scenarios: YAML -> `scenarios.model.Scenario`, or a `ScenarioError` that shows everything wrong with the file.
+
+The language is in docs/scenarios.md. Profiles that a scenario names are loaded too, so their mistakes are shown here
+and not when the box starts.
+
+Must never: return half a scenario, or start anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from middlebox.load import NOTHING, add_reference_problems, load_profile, profile_names, read_phases
+from middlebox.load_rules import NAME
+from middlebox.profile import Profile
+from middlebox.reader import Reader, optional
+from middlebox.units import RATE_UNITS, parse_quantity
+from middlebox.yamlsource import Node, Problem, ProfileError, ScenarioError, either, nearest
+from scenarios.load_steps import Play, read_controls, read_expectations, read_steps
+from scenarios.model import (
+    SERVICES,
+    Link,
+    Links,
+    Middlebox,
+    PlannedPhase,
+    Scenario,
+    Topology,
+)
+
+SCENARIOS = Path(__file__).parent
+
+MAX_SUBSCRIBERS = 64
+"""Each is a host with processes of its own; more would test the machine, not the box (chosen)."""
+
+MAX_HOPS = 16
+"""Routers on one side of the box (chosen; the initial TTL of 64 must last)."""
+
+FAMILIES: Mapping[str, tuple[int, ...]] = MappingProxyType({"both": (4, 6), "ipv4": (4,), "ipv6": (6,)})
+
+_OPTIONAL = ("topology", "links", "services", "seed", "controls", "family")
+
+
+def scenario_slugs() -> tuple[str, ...]:
+    """The scenarios that come with the lab, sorted."""
+    return tuple(sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.yaml")))
+
+
+def load_scenario(slug_or_path: str | Path) -> Scenario:
+    """One scenario, by its slug, its folder or its file. ScenarioError: there is none, or something is wrong in it or
+    in a profile that it names."""
+    path = _find(str(slug_or_path))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        text = f"expected a file that can be read, got: {error.strerror}; check its permissions"
+        raise ScenarioError([Problem(str(path), 0, 0, text)]) from None
+    reader, root = Reader.open(str(path), data, ScenarioError)
+    scenario = _read_scenario(reader, root, path)
+    reader.finish()
+    return scenario
+
+
+def _find(name: str) -> Path:
+    slugs = scenario_slugs()
+    path = Path(name)
+    if "/" not in name and name in slugs:
+        return SCENARIOS / name / "scenario.yaml"
+    if path.is_dir() and (path / "scenario.yaml").is_file():
+        return path / "scenario.yaml"
+    if path.is_file():
+        return path
+    hint = nearest(path.name, slugs) or f"there are {either(slugs)}"
+    raise ScenarioError(
+        [Problem("", 0, 0, f"expected the name of a scenario or a file, got {name!r}; {hint}")]
+    )
+
+
+def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
+    required = ("scenario", "purpose", "middlebox", "steps", "expect")
+    fields = reader.mapping(root, required, _OPTIONAL)
+    slug = optional(fields, "scenario", lambda n: _slug(reader, n), "")
+    topology = optional(fields, "topology", lambda n: _topology(reader, n), Topology())
+    services = optional(
+        fields, "services", lambda n: _services(reader, n), MappingProxyType({"mail": "embedded"})
+    )
+    box = _BoxReader(reader, path, slug, topology)
+    middlebox = optional(fields, "middlebox", box.read, None)
+    play = Play(topology, services, middlebox, tuple(box.profiles.values()))
+    steps = optional(fields, "steps", lambda n: read_steps(reader, n, play), ())
+    return Scenario(
+        slug=slug,
+        purpose=optional(fields, "purpose", lambda n: reader.text(n, "one line of text"), ""),
+        topology=topology,
+        links=optional(fields, "links", lambda n: _links(reader, n), Links()),
+        middlebox=middlebox,
+        services=services,
+        seed=optional(fields, "seed", lambda n: reader.whole(n, 0, 2**63 - 1), 1),
+        steps=steps,
+        expect=optional(fields, "expect", lambda n: read_expectations(reader, n, play, steps), ()),
+        controls=optional(fields, "controls", lambda n: read_controls(reader, n, play, steps, box.read), ()),
+        families=FAMILIES[optional(fields, "family", lambda n: reader.word(n, FAMILIES), "both")],
+        path=str(path),
+    )
+
+
+def _slug(reader: Reader, node: Node) -> str:
+    if isinstance(node.value, str) and NAME.fullmatch(node.value) and len(node.value) <= 80:
+        return node.value
+    reader.problem(
+        node, "a scenario name of small letters, digits and -", "name it by what happens: starttls-block"
+    )
+    return ""
+
+
+# --- the world -----------------------------------------------------------------------------------------------------
+
+
+def _topology(reader: Reader, node: Node) -> Topology:
+    fields = reader.mapping(node, (), ("kind", "subscribers", "hops_before_box", "hops_after_box"))
+    plain = Topology()
+    return Topology(
+        kind=optional(fields, "kind", lambda n: reader.word(n, ("isp",)), plain.kind),
+        subscribers=optional(
+            fields, "subscribers", lambda n: reader.whole(n, 1, MAX_SUBSCRIBERS), plain.subscribers
+        ),
+        hops_before_box=optional(
+            fields, "hops_before_box", lambda n: reader.whole(n, 1, MAX_HOPS), plain.hops_before_box
+        ),
+        hops_after_box=optional(
+            fields, "hops_after_box", lambda n: reader.whole(n, 1, MAX_HOPS), plain.hops_after_box
+        ),
+    )
+
+
+def _links(reader: Reader, node: Node) -> Links:
+    found = reader.mapping(node, (), ("access", "transit", "server"))
+    return Links(**{kind: _link(reader, link) for kind, link in found.items()})
+
+
+def _link(reader: Reader, node: Node) -> Link:
+    fields = reader.mapping(node, (), ("delay", "rate", "loss"))
+    return Link(
+        delay_ns=optional(fields, "delay", reader.duration_ns, 0),
+        rate_bits=optional(fields, "rate", lambda n: _rate(reader, n), None),
+        loss=optional(fields, "loss", lambda n: _loss(reader, n), 0.0),
+    )
+
+
+def _rate(reader: Reader, node: Node) -> int:
+    found = parse_quantity(node.raw, RATE_UNITS)
+    if found is None or not 1000 <= found <= 100 * 10**9:
+        reader.problem(
+            node, "a rate from 1kbit to 100Gbit, such as 10Mbit", "write a number and bit, kbit, Mbit or Gbit"
+        )
+        return 1000
+    return found
+
+
+def _loss(reader: Reader, node: Node) -> float:
+    """`1%` or 0.01."""
+    if isinstance(node.value, str) and node.value.endswith("%"):
+        try:
+            share = float(node.value[:-1]) / 100
+        except ValueError:
+            share = -1.0
+        if 0 <= share <= 1:
+            return share
+    return reader.share(node, what="a share of lost packets")
+
+
+def _services(reader: Reader, node: Node) -> Mapping[str, str]:
+    found = reader.mapping(node, (), SERVICES)
+    return MappingProxyType({name: reader.word(value, SERVICES[name]) for name, value in found.items()})
+
+
+# --- the box -------------------------------------------------------------------------------------------------------
+
+
+class _BoxReader:
+    """Reads `middlebox:`, and remembers the profiles that it names."""
+
+    def __init__(self, reader: Reader, path: Path, slug: str, topology: Topology) -> None:
+        self.reader = reader
+        self.folder = path.parent
+        self.slug = slug
+        self.hosts = [f"sim{i}" for i in range(1, topology.subscribers + 1)]
+        self.profiles: dict[str, Profile] = {}
+
+    def read(self, node: Node) -> Middlebox | None:
+        reader = self.reader
+        if node.value == NOTHING:
+            return None
+        fields = reader.mapping(node, (), ("profile", "timeline", "subscribers", "fail"))
+        if not fields:
+            if node.value == {}:
+                reader.problem(node, f"{NOTHING} or a profile", "write {profile: NAME}")
+            return None
+        timeline = self.timeline(node, fields)
+        subscribers: dict[str, tuple[PlannedPhase, ...]] = {}
+        if "subscribers" in fields:
+            for host, below in reader.mapping(fields["subscribers"], (), self.hosts).items():
+                subscribers[host] = self.timeline(below, reader.mapping(below, (), ("profile", "timeline")))
+        plain = len(timeline) == 1 and not subscribers and len(self.profiles) == 1
+        return Middlebox(
+            name=next(iter(self.profiles)) if plain else self.slug,
+            timeline=timeline,
+            subscribers=MappingProxyType(subscribers),
+            fail=optional(fields, "fail", lambda n: reader.word(n, ("open", "closed")), "open"),
+        )
+
+    def timeline(self, node: Node, fields: dict[str, Node]) -> tuple[PlannedPhase, ...]:
+        """What `profile:` or `timeline:` says."""
+        reader = self.reader
+        if ("profile" in fields) == ("timeline" in fields):
+            got = "both" if "profile" in fields else "neither"
+            reader.problem(
+                node, "either profile or timeline", f"write profile: {NOTHING} to let all pass", got=got
+            )
+            return ()
+        if "profile" in fields:
+            return (PlannedPhase(0, self.profile(fields["profile"])),)
+        phases = read_phases(reader, fields["timeline"], self.profile)
+        return tuple(PlannedPhase(at_ns, profile) for at_ns, profile in phases)
+
+    def profile(self, node: Node) -> str | None:
+        """A shipped profile's name, the absolute path of another, None for `none`."""
+        reader = self.reader
+        name = reader.text(node, f"the name of a profile, or {NOTHING}")
+        if name in ("", NOTHING):
+            return None
+        is_file = "/" in name or name.endswith((".yaml", ".yml"))
+        wanted = str((self.folder / name).resolve()) if is_file else name
+        try:
+            profile = load_profile(wanted)
+        except ProfileError as error:
+            add_reference_problems(reader, node, error)
+            return None
+        self.profiles[profile.name] = profile
+        return name if name in profile_names() else wanted
