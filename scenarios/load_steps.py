@@ -55,13 +55,15 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
 )
 """Where the lab's services answer."""
 
+SMTP_PORT = 25
+
 OTHER_PORT = MappingProxyType({587: 25, 25: 587})
 """The port at which the same client has the same conversation; the control `other-port` without a port goes there."""
 
 MAX_COUNT = 10**9
 
 _COUNT = re.compile(r"(>=|<=|)(\d{1,9})|(\d{1,9})\.\.(\d{1,9})", re.ASCII)
-_CHANGES = ("on", "client", "to", "port", "timeout")
+_CHANGES = ("on", "client", "to", "port", "timeout", "login")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def read_steps(reader: Reader, node: Node, play: Play) -> tuple[Item, ...]:
 
 
 def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step:
-    fields = reader.mapping(node, ("on", "client"), ("as", "to", "port", "timeout"))
+    fields = reader.mapping(node, ("on", "client"), ("as", "to", "port", "timeout", "login"))
     name_node = fields.get("as", fields.get("client", node))
     step = Step(name=str(name_node.value), on="", client="", to="mail.example")
     step = _change(reader, fields, step, play)
@@ -126,13 +128,15 @@ def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step
 
 def _change(reader: Reader, fields: Mapping[str, Node], step: Step, play: Play) -> Step:
     """The step with what these fields say; names checked."""
+    port = optional(fields, "port", lambda n: reader.whole(n, 1, 65535, what="a port"), step.port)
     return replace(
         step,
         on=optional(fields, "on", lambda n: reader.word(n, play.subscribers), step.on),
         client=optional(fields, "client", lambda n: reader.word(n, sorted(CLIENTS)), step.client),
         to=optional(fields, "to", lambda n: reader.word(n, TARGETS), step.to),
-        port=optional(fields, "port", lambda n: reader.whole(n, 1, 65535, what="a port"), step.port),
+        port=port,
         timeout_ns=optional(fields, "timeout", lambda n: reader.duration_ns(n, at_least=1), step.timeout_ns),
+        login=optional(fields, "login", reader.flag, step.login and port != SMTP_PORT),
     )
 
 
@@ -329,7 +333,8 @@ def _other_port(reader: Reader, node: Node, play: Play, steps: tuple[Item, ...])
             reader.problem(
                 node, f"steps on port {either(map(str, OTHER_PORT))}", then, got=f"{step.name} on {port}"
             )
-        return replace(step, port=OTHER_PORT.get(port, port))
+        to = OTHER_PORT.get(port, port)
+        return replace(step, port=to, login=to != SMTP_PORT)
 
     why = "past the same box, on a port that it leaves alone, every step works"
     return Control(

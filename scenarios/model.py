@@ -131,6 +131,7 @@ class Step:
     name: unique (`as:`), what expectations and the table call it
     on: host (`sim1`); client: key of `lab.clients.CLIENTS`; to: name in the lab's DNS, a key of `TARGETS`
     port: None = the client's own; timeout_ns: None = the client's own
+    login: whether a mail client logs in; the loader makes it False for port 25, which takes mail without
     """
 
     name: str
@@ -139,14 +140,16 @@ class Step:
     to: str = "mail.example"
     port: int | None = None
     timeout_ns: int | None = None
+    login: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing more is started until the box has written an event of this kind since its start.
+    """Nothing more is started until the box has written an event of this kind.
 
     where: keys that the event must have with these values, e.g. {"profile": "tmobile-uk-2012"}; None is JSON null.
-    An event that was written before the wait began counts, but each event satisfies one wait only.
+    Waits read the log forwards: an event written before the wait began counts, if it stands after the event that
+    satisfied the wait before.
     timeout_ns: after that the run is invalid.
     """
 
