@@ -218,8 +218,7 @@ def _outcome(reader: Reader, node: Node, names: list[str]) -> ExpectOutcome:
         for item in (
             reader.items(listed, "outcomes", at_least=1) if isinstance(listed.value, list) else [listed]
         ):
-            word = reader.word(item, [*words, "success"])
-            found.extend(SUCCESS if word == "success" else [word])
+            found.append(reader.word(item, [*words, SUCCESS]))
     return ExpectOutcome(_step_name(reader, fields, names) or "", tuple(dict.fromkeys(found)))
 
 
@@ -385,7 +384,7 @@ def _map_steps(steps: tuple[Item, ...], change: Callable[[Step], Step]) -> tuple
 
 
 def _all_succeed(steps: Iterable[Item]) -> tuple[Expectation, ...]:
-    return tuple(ExpectOutcome(step.name, SUCCESS) for step in steps_of(tuple(steps)))
+    return tuple(ExpectOutcome(step.name, (SUCCESS,)) for step in steps_of(tuple(steps)))
 
 
 def _unharmed(steps: tuple[Item, ...], middlebox: Middlebox | None) -> tuple[Expectation, ...]:

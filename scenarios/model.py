@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-SUCCESS = ("delivered", "fetched", "connected")
-"""What a file's `outcome: success` stands for, and what a control's steps must end with: a secured success."""
+SUCCESS = "success"
+"""Outcome word of our own: any outcome that `lab.clients` counts as success. A control's steps must end with it."""
 
 SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -185,7 +185,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class ExpectOutcome:
-    """The step ended with one of these words, values of `lab.clients.base.Outcome`."""
+    """The step ended with one of these words, values of `lab.clients.base.Outcome` or SUCCESS."""
 
     step: str
     outcomes: tuple[str, ...]
