@@ -1,0 +1,207 @@
+"""EDGE. `python -m middlebox`: arguments, real clock, seeded dice, log file; sets the box up and takes it away again.
+
+One JSON line on stdout, `{"ready": true, ...}`, when the rules are installed and the queue is served. SIGTERM and
+SIGINT end it, SIGHUP reloads the profile. It does not start on the machine's own network unless told so in full.
+
+Exit codes: 0 ended as asked, 2 a bad profile or argument, 3 the machine is not ready, 4 the run is invalid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from middlebox import events
+from middlebox.engine import Engine
+from middlebox.eventlog import EventLog
+from middlebox.firewall import Firewall, FirewallError
+from middlebox.injector import Injector
+from middlebox.kernel import Wiring, plan_for
+from middlebox.live import Box, JudgesPackets, on_signals, wall_clock
+from middlebox.load import load_deployment
+from middlebox.nfqueue import QUEUE_PACKETS
+from middlebox.profile import Deployment
+from middlebox.yamlsource import ProfileError
+
+EngineMaker = Callable[[Deployment, Random, int], JudgesPackets]
+
+
+class NotReadyError(Exception):
+    """This machine, or this place on it, cannot run a box; the message says what to do."""
+
+
+def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = Engine) -> int:
+    """Run a box until it is told to stop; returns the exit code."""
+    arguments = _arguments(argv)
+    try:
+        _check_place(arguments)
+        deployment = load_deployment(arguments.profile)
+    except ProfileError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except NotReadyError as error:
+        print(error, file=sys.stderr)
+        return 3
+    try:
+        log = EventLog(arguments.events)
+    except OSError as error:
+        print(
+            f"expected a file to write events to, got {str(arguments.events)!r}: {error.strerror}",
+            file=sys.stderr,
+        )
+        return 2
+    with log:
+        try:
+            return _run(arguments, deployment, log, make_engine)
+        except (NotReadyError, FirewallError) as error:
+            print(error, file=sys.stderr)
+            return 3
+
+
+def _run(
+    arguments: argparse.Namespace, deployment: Deployment, log: EventLog, make_engine: EngineMaker
+) -> int:
+    clock = wall_clock()
+    seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(4), "big")
+    wiring = Wiring(arguments.inside, arguments.outside, fail_open=arguments.fail == "open")
+    firewall = Firewall(plan_for(deployment), wiring)
+    engine = make_engine(deployment, Random(seed), clock())
+    try:
+        injector = Injector()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NotReadyError(
+            f"expected to make a veth pair, got {error}; run the box as root of its namespace"
+        ) from error
+    with injector:
+        try:
+            box = Box(
+                engine, inside=wiring.inside, firewall=firewall, queue_number=wiring.queue,
+                queue_packets=arguments.queue_packets, injector=injector, log=log, fail_open=wiring.fail_open,
+                clock=clock,
+            )  # fmt: skip
+        except OSError as error:
+            raise NotReadyError(
+                f"expected queue {wiring.queue} to be free, got {error}; "
+                "is another box running in this namespace, and does the kernel have NFQUEUE?"
+            ) from error
+        wakeup = on_signals(box, lambda: load_deployment(arguments.profile))
+        log.write([events.run_started(clock(), _start_facts(arguments, deployment, seed))])
+        broken = False
+        try:
+            firewall.install()
+            _calm_down()
+            _say_ready(deployment, firewall)
+            box.run(wakeup)
+        except FirewallError:
+            raise
+        except Exception:  # noqa: BLE001  a bug of the loop: the rules go, the log is kept, the run is invalid
+            broken = True
+            traceback.print_exc()
+        finally:
+            firewall.remove()
+            box.finish()
+            figures = box.figures()
+            figures["valid"] &= not broken
+            log.write([events.run_ended(clock(), figures)])
+    return 0 if figures["valid"] else 4
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m middlebox", description="Run one middlebox in this namespace."
+    )
+    parser.add_argument(
+        "--profile", required=True, metavar="NAME|FILE", help="a shipped profile, or a YAML file"
+    )
+    parser.add_argument("--inside", required=True, metavar="IF", help="interface towards the subscribers")
+    parser.add_argument("--outside", required=True, metavar="IF", help="interface towards the servers")
+    parser.add_argument("--events", required=True, type=Path, metavar="FILE", help="ground truth, JSON lines")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="for the dice; default: drawn, and written down"
+    )
+    parser.add_argument(
+        "--fail", choices=("open", "closed"), default="open", help="packets pass or stop when the box fails"
+    )
+    parser.add_argument(
+        "--queue-packets", type=int, default=QUEUE_PACKETS, metavar="N", help="how many packets may wait"
+    )
+    parser.add_argument(
+        "--on-this-machine", action="store_true", help="run on the machine's own network, not in a lab"
+    )
+    return parser.parse_args(argv)
+
+
+def _check_place(arguments: argparse.Namespace) -> None:
+    """NotReadyError outside a lab's namespace, or where an interface is missing."""
+    if not arguments.on_this_machine and not _in_lab():
+        raise NotReadyError(
+            "expected a network namespace of a lab, got the machine's own network; "
+            "start it by `tamperlab shell`, or say --on-this-machine"
+        )
+    names = {name for _, name in socket.if_nameindex()}
+    for name in (arguments.inside, arguments.outside):
+        if name not in names:
+            raise NotReadyError(
+                f"expected one of the interfaces {', '.join(sorted(names))}, got {name!r}; see `ip link`"
+            )
+
+
+def _in_lab() -> bool:
+    """A sandbox says so; any other namespace is told by what only the machine's own, or its first process's, has."""
+    if os.environ.get("TAMPERLAB_SANDBOX") == "1":
+        return True
+    if Path("/proc/sys/net/core/netdev_max_backlog").exists():  # registered for the initial namespace alone
+        return False
+    try:
+        return Path("/proc/self/ns/net").readlink() != Path("/proc/1/ns/net").readlink()
+    except OSError:  # whose first process this is is not ours to know: then it is not of our sandbox either
+        return True
+
+
+def _calm_down() -> None:
+    """No pauses: what is loaded stays out of the garbage collector, and timers are not rounded up."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)
+    try:
+        Path("/proc/self/timerslack_ns").write_text("1")
+    except OSError:
+        pass  # waits end up to 50 us later then
+
+
+def _start_facts(arguments: argparse.Namespace, deployment: Deployment, seed: int) -> dict[str, Any]:
+    return {
+        "profile": deployment.name,
+        "profiles": {profile.name: profile.placement.value for profile in deployment.profiles()},
+        "seed": seed,
+        "inside": arguments.inside,
+        "outside": arguments.outside,
+        "fail": arguments.fail,
+        "versions": {"python": platform.python_version(), "linux": os.uname().release},
+    }
+
+
+def _say_ready(deployment: Deployment, firewall: Firewall) -> None:
+    facts = {
+        "ready": True,
+        "pid": os.getpid(),
+        "profile": deployment.name,
+        "queued": [str(want) for want in firewall.plan.wants],
+        "refused_sysctls": firewall.refused_sysctls,
+    }
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

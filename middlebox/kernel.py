@@ -1,0 +1,346 @@
+"""What must come to user space, and what the kernel does by itself, as text for iptables-restore.
+
+Pure: it makes text, `nfqueue` and `__main__` carry it out. It must never let a packet by that a rule could match;
+when in doubt a packet is queued. Only chains of our own, named TAMPERLAB-*, and jumps to them.
+
+Marks. A packet that comes to us says in its mark what conntrack knows (`REPLY`, `FIRST`); a verdict that decides
+something for the rest of the connection goes back with `ANSWERED`, the flags of `decision.Offload` (bits 0-3) and the
+generation (bits 8-23), by NF_REPEAT: the packet walks through the chain again, which keeps the flags in the
+connection's mark and then lets the packet go or drops it. From there on the kernel answers alone, as long as the
+generation is the present one.
+
+Sources: iptables-extensions(8): connmark, conntrack, mark, multiport, bpf, NFQUEUE, CT, TTL, HL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from middlebox.decision import Offload
+from middlebox.filters import Selector
+from middlebox.packet import FIN, RST, SYN
+from middlebox.profile import Deployment, Drop, KeyPart, Profile, Residual, Rule, StateFrom
+
+QUEUE_NUMBER: Final = 2012
+"""One queue carries IPv4 and IPv6 (chosen; queue numbers are per network namespace)."""
+
+INJECT_FROM: Final = "tlab-in"
+INJECT_INTO: Final = "tlab-out"
+"""The two ends of the injection port: frames are written to the first and routed from the second."""
+
+OFFLOAD_MASK: Final = 0xF
+SEEN: Final = 1 << 4
+"""Connection mark: some packet of it has been queued."""
+GENERATION_SHIFT: Final = 8
+GENERATIONS: Final = 1 << 16
+GENERATION_MASK: Final = (GENERATIONS - 1) << GENERATION_SHIFT
+REPLY: Final = 1 << 24
+"""Packet mark, kernel to us: it goes from the end that answered to the end that spoke first (conntrack's REPLY)."""
+FIRST: Final = 1 << 25
+"""Packet mark, kernel to us: the first packet that is queued of this connection."""
+ANSWERED: Final = 1 << 26
+"""Packet mark, us to kernel: this mark carries a decision."""
+DROPPED: Final = 1 << 27
+"""Packet mark, us to kernel: and the packet itself is dropped."""
+
+EXACT_TTLS: Final = {0: "02:00:00:00:01:00", 255: "02:00:00:00:01:ff"}
+"""TTLs that routing cannot leave on a packet (it takes one), set in FORWARD by the frame's source address."""
+
+SYSCTLS: Final = {
+    # Sequence numbers are what the ends make of them: conntrack must not call a packet invalid and lose its mark.
+    "net/netfilter/nf_conntrack_tcp_be_liberal": "1",
+    "net/netfilter/nf_conntrack_tcp_loose": "1",
+    "net/netfilter/nf_conntrack_checksum": "0",
+    # Kept short so that thousands of connections a second do not fill the table (chosen).
+    "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
+    "net/netfilter/nf_conntrack_tcp_timeout_fin_wait": "30",
+    # Forged packets come with any source address.
+    "net/ipv4/conf/all/rp_filter": "0",
+}
+
+PAYLOAD_EXPRESSION: Final = {
+    4: "ip[6:2] & 0x1fff != 0 or ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2) != 0",
+    6: "ip6[6] != 6 or ip6[4:2] == 0 or ip6[4:2] - ((ip6[52] & 0xf0) >> 2) != 0",
+}
+"""TCP segments with payload, in the language of tcpdump. Later fragments, IPv6 extension headers, jumbograms and
+lying data offsets count as payload."""
+
+PAYLOAD_BYTECODE: Final = {
+    4: (
+        "23,48 0 0 0,84 0 0 240,21 0 19 64,40 0 0 6,69 16 0 8191,40 0 0 2,2 0 0 4,48 0 0 0,84 0 0 15,100 0 0 2,"
+        "7 0 0 8,96 0 0 4,28 0 0 0,2 0 0 8,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,7 0 0 12,96 0 0 8,"
+        "29 1 0 0,6 0 0 262144,6 0 0 0"
+    ),
+    6: (
+        "16,48 0 0 0,84 0 0 240,21 0 12 96,48 0 0 6,21 0 9 6,40 0 0 4,21 7 0 0,2 0 0 5,48 0 0 52,84 0 0 240,"
+        "116 0 0 2,7 0 0 9,96 0 0 5,29 1 0 0,6 0 0 262144,6 0 0 0"
+    ),
+}
+"""`tcpdump -y RAW -ddd EXPRESSION` on one line, as `-m bpf` wants it; a test compares them."""
+
+_MULTIPORT_SLOTS = 15
+
+Ports = tuple[tuple[int, int], ...]
+
+_BOX = "TAMPERLAB-BOX"
+_DECIDED = "TAMPERLAB-DECIDED"
+_ANSWERED = "TAMPERLAB-ANSWERED"
+_DATA = "TAMPERLAB-DATA"
+_QUEUE = "TAMPERLAB-QUEUE"
+_INJECTED = "TAMPERLAB-INJECTED"
+_NOTRACK = "TAMPERLAB-NOTRACK"
+MANGLE_CHAINS: Final = (_BOX, _DECIDED, _ANSWERED, _DATA, _QUEUE, _INJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Packets that some rule needs to see, whichever way they go.
+
+    transport: tcp, udp, other, any. ports, peer_ports: of one end and of the other, None for all.
+    """
+
+    transport: str
+    ports: Ports | None
+    peer_ports: Ports | None
+    every_segment: bool
+
+    def __str__(self) -> str:
+        ports = " and ".join(",".join(_chunks(p)) for p in (self.ports, self.peer_ports) if p is not None)
+        return (
+            f"{self.transport} {ports or 'all ports'}, {'every segment' if self.every_segment else 'payload'}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is queued. `flags`: TCP flags that bring a segment without payload to user space."""
+
+    wants: tuple[Want, ...]
+    flags: int
+
+    @property
+    def sees_syn(self) -> bool:
+        """Whether user space gets every SYN of the connections it is shown."""
+        return bool(self.flags & SYN) or all(w.every_segment for w in self.wants)
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Where the box stands: its two interfaces, and what happens to packets when it does not answer."""
+
+    inside: str
+    outside: str
+    fail_open: bool = True
+    queue: int = QUEUE_NUMBER
+
+
+def plan_for(deployment: Deployment) -> Plan:
+    """What the rules that apply to anybody at any time need to see."""
+    wants: dict[Want, None] = {}
+    flags = 0
+    for profile in deployment.profiles():
+        mine = [want for rule in profile.rules for want in _wants_of(rule, profile)]
+        wants.update(dict.fromkeys(mine))
+        if any(w.transport in ("tcp", "any") for w in mine):
+            flags |= _flags_of(profile)
+    return Plan(tuple(w for w in wants if not any(_covers(other, w) for other in wants)), flags)
+
+
+def _flags_of(profile: Profile) -> int:
+    tcp = profile.tcp
+    flags = SYN if tcp.state_from is not StateFrom.ANY else 0
+    flags |= RST if tcp.ends_on_rst else 0
+    return flags | (FIN if tcp.ends_on_fin else 0)
+
+
+def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
+    for selector in rule.when.needs.selectors:
+        want = _want_of(selector, every_segment=not selector.payload_only or profile.tcp.handshake)
+        yield want
+        if rule.residual is not None:
+            yield _want_of_residual(want, rule.residual)
+
+
+def _want_of(selector: Selector, *, every_segment: bool) -> Want:
+    src, dst = selector.src_ports, selector.dst_ports
+    ports, peer = (dst, src) if dst is not None else (src, None)
+    return Want(selector.transport, ports, peer, every_segment)
+
+
+def _want_of_residual(want: Want, residual: Residual) -> Want:
+    """A punished host is punished on its first SYN, and on every port that the key does not name."""
+    if KeyPart.OUTSIDE_PORT in residual.key or KeyPart.SERVER_PORT in residual.key:
+        return Want(want.transport, want.ports, want.peer_ports, True)
+    transport = "any" if any(isinstance(action, Drop) for action in residual.do) else "tcp"
+    return Want(transport, None, None, True)
+
+
+def _covers(wide: Want, narrow: Want) -> bool:
+    return (
+        wide != narrow
+        and wide.transport in (narrow.transport, "any")
+        and (wide.ports is None or (wide.ports, wide.peer_ports) == (narrow.ports, narrow.peer_ports))
+        and wide.every_segment >= narrow.every_segment
+    )
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def install_text(plan: Plan, wiring: Wiring, *, family: int, generation: int) -> str:
+    """For `iptables-restore --noflush` (family 4) or `ip6tables-restore --noflush` (6): chains and jumps."""
+    mangle = [
+        *_declared(MANGLE_CHAINS),
+        *_jumps("-A", wiring),
+        *_mangle_rules(plan, wiring, family, generation),
+    ]
+    raw = [*_declared((_NOTRACK,)), f"-A PREROUTING -i {INJECT_INTO} -j {_NOTRACK}", *_raw_rules(plan)]
+    return _table("raw", raw) + _table("mangle", mangle)
+
+
+def refresh_text(plan: Plan, wiring: Wiring, *, family: int, generation: int) -> str:
+    """The same chains with new rules: the jumps stay, each table changes at once."""
+    mangle = [*_declared(MANGLE_CHAINS), *_mangle_rules(plan, wiring, family, generation)]
+    return _table("raw", [*_declared((_NOTRACK,)), *_raw_rules(plan)]) + _table("mangle", mangle)
+
+
+def remove_text(wiring: Wiring) -> str:
+    """Takes away what `install_text` made. Fails as a whole where nothing is installed."""
+    mangle = [*_jumps("-D", wiring), *_removed(MANGLE_CHAINS)]
+    raw = [f"-D PREROUTING -i {INJECT_INTO} -j {_NOTRACK}", *_removed((_NOTRACK,))]
+    return _table("mangle", mangle) + _table("raw", raw)
+
+
+def _table(name: str, lines: Iterable[str]) -> str:
+    return "\n".join((f"*{name}", *lines, "COMMIT", ""))
+
+
+def _declared(chains: Iterable[str]) -> list[str]:
+    return [f":{chain} - [0:0]" for chain in chains]
+
+
+def _removed(chains: Iterable[str]) -> list[str]:
+    names = tuple(chains)
+    return [f"-F {chain}" for chain in names] + [f"-X {chain}" for chain in names]
+
+
+def _jumps(verb: str, wiring: Wiring) -> list[str]:
+    return [
+        f"{verb} FORWARD -i {INJECT_INTO} -j {_INJECTED}",
+        f"{verb} FORWARD -i {wiring.inside} -o {wiring.outside} -j {_BOX}",
+        f"{verb} FORWARD -i {wiring.outside} -o {wiring.inside} -j {_BOX}",
+    ]
+
+
+def _raw_rules(plan: Plan) -> list[str]:
+    return [f"-A {_NOTRACK} -j CT --notrack"] if plan.wants else []
+
+
+def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> list[str]:
+    if not plan.wants:
+        return []
+    now = generation << GENERATION_SHIFT
+    decided = OFFLOAD_MASK | GENERATION_MASK
+    return [
+        *_ttl_rules(family),
+        f"-A {_BOX} -m connmark --mark {now:#x}/{GENERATION_MASK:#x} -j {_DECIDED}",
+        f"-A {_BOX} -m mark --mark {ANSWERED:#x}/{ANSWERED:#x} -j {_ANSWERED}",
+        # A new connection between the same two ports owes nothing to the old one.
+        f"-A {_BOX} -p tcp --syn -m conntrack --ctdir ORIGINAL -j CONNMARK --set-xmark 0x0/{decided | SEEN:#x}",
+        *(f"-A {_BOX} {match} -j {chain}" for want in plan.wants for match, chain in _matches(want)),
+        *_decided_rules(now),
+        *_answered_rules(now),
+        *_data_rules(plan, family),
+        f"-A {_QUEUE} -m conntrack --ctdir REPLY -j MARK --set-xmark {REPLY:#x}/{REPLY:#x}",
+        f"-A {_QUEUE} -m connmark --mark 0x0/{SEEN:#x} -j MARK --set-xmark {FIRST:#x}/{FIRST:#x}",
+        f"-A {_QUEUE} -m connmark --mark 0x0/{SEEN:#x} -j CONNMARK --set-xmark {SEEN:#x}/{SEEN:#x}",
+        f"-A {_QUEUE} -j NFQUEUE --queue-num {wiring.queue}"
+        + (" --queue-bypass" if wiring.fail_open else ""),
+    ]
+
+
+def _ttl_rules(family: int) -> list[str]:
+    target = "TTL --ttl-set" if family == 4 else "HL --hl-set"
+    return [f"-A {_INJECTED} -m mac --mac-source {mac} -j {target} {ttl}" for ttl, mac in EXACT_TTLS.items()]
+
+
+def _decided_rules(now: int) -> list[str]:
+    """ICMP errors about a connection (RELATED) are packets of their own and not decided with it."""
+    rules = [f"-A {_DECIDED} -p tcp --syn -m conntrack --ctdir ORIGINAL -j RETURN"]
+    for flag, ctdir, target in (
+        (Offload.DROP_CLIENT_TO_SERVER, "ORIGINAL", "DROP"),
+        (Offload.DROP_SERVER_TO_CLIENT, "REPLY", "DROP"),
+        (Offload.PASS_CLIENT_TO_SERVER, "ORIGINAL", "ACCEPT"),
+        (Offload.PASS_SERVER_TO_CLIENT, "REPLY", "ACCEPT"),
+    ):
+        mark = f"{now | flag:#x}/{GENERATION_MASK | flag:#x}"
+        rules.append(
+            f"-A {_DECIDED} -m connmark --mark {mark} "
+            f"-m conntrack ! --ctstate RELATED --ctdir {ctdir} -j {target}"
+        )
+    return rules
+
+
+def _answered_rules(now: int) -> list[str]:
+    """An answer of an older generation decides for its own packet only."""
+    own = f"-m mark --mark {now:#x}/{GENERATION_MASK:#x}"
+    stale = f"-m connmark ! --mark {now:#x}/{GENERATION_MASK:#x}"
+    clean = f"{now:#x}/{OFFLOAD_MASK | GENERATION_MASK:#x}"
+    rules = [f"-A {_ANSWERED} {own} {stale} -j CONNMARK --set-xmark {clean}"]
+    for bit in range(4):
+        flag = 1 << bit
+        mark = f"{now | flag:#x}/{GENERATION_MASK | flag:#x}"
+        rules.append(f"-A {_ANSWERED} -m mark --mark {mark} -j CONNMARK --set-xmark {flag:#x}/{flag:#x}")
+    return [
+        *rules,
+        f"-A {_ANSWERED} -m mark --mark {DROPPED:#x}/{DROPPED:#x} -j DROP",
+        f"-A {_ANSWERED} -j ACCEPT",
+    ]
+
+
+def _data_rules(plan: Plan, family: int) -> list[str]:
+    flagged = [
+        f"-A {_DATA} -p tcp --tcp-flags {name} {name} -j {_QUEUE}"
+        for bit, name in ((SYN, "SYN"), (RST, "RST"), (FIN, "FIN"))
+        if plan.flags & bit
+    ]
+    return [*flagged, f'-A {_DATA} -p tcp -m bpf --bytecode "{PAYLOAD_BYTECODE[family]}" -j {_QUEUE}']
+
+
+def _matches(want: Want) -> Iterator[tuple[str, str]]:
+    """(iptables matches, chain to go to) of one want; more than one where iptables has no "or"."""
+    tcp_chain = _QUEUE if want.every_segment else _DATA
+    if want.transport == "other":
+        yield "! -p tcp", _QUEUE  # UDP too: one rule cannot exclude both, and to see more is never wrong
+        return
+    if want.ports is None and want.transport == "any":
+        yield "-p tcp", tcp_chain
+        yield "! -p tcp", _QUEUE
+        return
+    for transport in ("tcp", "udp") if want.transport == "any" else (want.transport,):
+        chain = tcp_chain if transport == "tcp" else _QUEUE
+        if want.ports is None:
+            yield f"-p {transport}", chain
+            continue
+        for ours in _chunks(want.ports):
+            for peers in _chunks(want.peer_ports) if want.peer_ports is not None else ("",):
+                for here, there in (("dports", "sports"), ("sports", "dports")):
+                    match = f"-p {transport} -m multiport --{here} {ours}"
+                    yield match + (f" -m multiport --{there} {peers}" if peers else ""), chain
+
+
+def _chunks(ports: Ports) -> Iterator[str]:
+    """Ports as multiport takes them: at most 15 numbers in one match, a range counts as two."""
+    chunk: list[str] = []
+    used = 0
+    for low, high in ports:
+        size = 1 if low == high else 2
+        if used + size > _MULTIPORT_SLOTS:
+            yield ",".join(chunk)
+            chunk, used = [], 0
+        chunk.append(str(low) if low == high else f"{low}:{high}")
+        used += size
+    if chunk:
+        yield ",".join(chunk)

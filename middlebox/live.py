@@ -1,0 +1,286 @@
+"""EDGE. A running box: packets from the kernel's queue to the engine, its answers back, in one thread.
+
+The order of an answer is what makes an on-path box honest: first the verdict (the packet goes on, through the whole of
+the kernel, before the call returns), then what is forged. A forged packet with a delay waits in a heap.
+
+It must never let an exception of the engine stop the traffic: the packet is accepted (or dropped when the box fails
+closed), the bug is written down, and the run is invalid.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import Any, Final, Protocol
+
+from middlebox import events
+from middlebox.decision import PASS, Decision, Forged, Verdict
+from middlebox.eventlog import EVENTS_AT_ONCE, EventLog
+from middlebox.events import Event
+from middlebox.firewall import Firewall
+from middlebox.flow import Side
+from middlebox.injector import Injector
+from middlebox.kernel import ANSWERED, DROPPED, GENERATION_SHIFT, plan_for
+from middlebox.nfqueue import Overflow, Queue, QueuedPacket
+from middlebox.profile import Deployment
+
+ERRORS_WRITTEN: Final = 20
+"""A bug that strikes at every packet must not fill the disk (chosen); all are counted."""
+
+_MS: Final = 1_000_000
+_HOUSEKEEPING_NS: Final = 1_000 * _MS
+_LONGEST_TURN_NS: Final = 50 * _MS
+# select() may be late by a thousandth of the time it is asked to wait: come back early, then wait the rest.
+_COARSE_NS: Final = 2 * _MS
+
+
+class JudgesPackets(Protocol):
+    """What a box needs of its engine."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def next_change_ns(self) -> int | None: ...
+    def handle(self, data: bytes, now_ns: int, ingress: Side) -> Decision: ...
+    def advance(self, now_ns: int) -> tuple[Event, ...]: ...
+    def reload(self, deployment: Deployment, now_ns: int) -> tuple[Event, ...]: ...
+
+
+def wall_clock() -> Callable[[], int]:
+    """Nanoseconds since 1970 that never step back while the box runs, whatever happens to the machine's clock."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return lambda: time.monotonic_ns() + offset
+
+
+class Box:
+    """One box at work. `run` returns when it was told to stop; everything it counts is for `run_ended`."""
+
+    def __init__(
+        self,
+        engine: JudgesPackets,
+        *,
+        inside: str,
+        firewall: Firewall,
+        queue_number: int,
+        queue_packets: int,
+        injector: Injector,
+        log: EventLog,
+        fail_open: bool,
+        clock: Callable[[], int],
+    ) -> None:
+        self.packets = self.forged = self.dropped = self.offloaded = self.errors = 0
+        self.overflow = Overflow(0, 0)
+        self.unsent = 0
+        self._engine = engine
+        self._generation = engine.generation
+        self._inside_index = socket.if_nametoindex(inside)
+        self._firewall = firewall
+        self._injector = injector
+        self._log = log
+        self._fail_open = fail_open
+        self._clock = clock
+        self._later: list[tuple[int, int, bytes]] = []
+        self._forged_later = 0
+        self._stopping = False
+        self._reload: Callable[[], Deployment] | None = None
+        self.queue = Queue(queue_number, self._on_packet, max_packets=queue_packets)
+
+    # --- from signal handlers ----------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End `run` after the packet at hand."""
+        self._stopping = True
+        self.queue.interrupt()
+
+    def reload(self, load: Callable[[], Deployment]) -> None:
+        """Take up what `load` returns, after the packet at hand; what it raises keeps the old."""
+        self._reload = load
+        self.queue.interrupt()
+
+    # --- the loop ----------------------------------------------------------------------------------------------
+
+    def run(self, wakeup: socket.socket) -> None:
+        """Serve until `stop`. `wakeup`: readable whenever a signal has come (`signal.set_wakeup_fd`)."""
+        readable = [self.queue.fileno(), wakeup.fileno()]
+        housekeeping_ns = self._clock() + _HOUSEKEEPING_NS
+        while not self._stopping:
+            now = self._clock()
+            self._send_due(now)
+            self._advance(now)
+            if self._reload is not None:
+                self._take_up(self._reload, now)
+            if self._firewall.busy:
+                self._firewall.collect()
+            if now >= housekeeping_ns:
+                self._count_overflow()
+                housekeeping_ns = now + _HOUSEKEEPING_NS
+            due_ns = self._next_due_ns(housekeeping_ns)
+            if self._wait(readable, 0 if self._log.pending else due_ns):
+                drain(wakeup)
+                self.queue.serve(self._clock, min(due_ns, self._clock() + _LONGEST_TURN_NS))
+            else:
+                self._log.flush(EVENTS_AT_ONCE)
+
+    def finish(self) -> None:
+        """After the rules are gone: answer what still waits in the queue and count what was lost."""
+        self.queue.serve(self._clock)
+        self._count_overflow()
+        self.unsent = len(self._later)
+        self.queue.close()
+
+    def _wait(self, readable: list[int], due_ns: int) -> bool:
+        """Whether there is something to read before `due_ns`."""
+        left_ns = due_ns - self._clock()
+        if left_ns > _COARSE_NS:
+            left_ns -= _COARSE_NS // 2
+        ready, _, _ = select.select(readable, (), (), max(left_ns, 0) / 1e9)
+        return bool(ready)
+
+    def _next_due_ns(self, housekeeping_ns: int) -> int:
+        due_ns = housekeeping_ns
+        if self._later:
+            due_ns = min(due_ns, self._later[0][0])
+        change_ns = self._engine.next_change_ns
+        if change_ns is not None:
+            due_ns = min(due_ns, change_ns)
+        if self._firewall.busy:
+            due_ns = min(due_ns, self._clock() + _MS)
+        return due_ns
+
+    # --- packets -----------------------------------------------------------------------------------------------
+
+    def _on_packet(self, packet: QueuedPacket) -> None:
+        data = packet.get_payload()  # valid only now: copied before anything else
+        now = self._clock()
+        self.packets += 1
+        ingress = Side.INSIDE if packet.indev == self._inside_index else Side.OUTSIDE
+        try:
+            decision = self._engine.handle(data, now, ingress)
+        except Exception as error:  # noqa: BLE001  a bug in the engine must not stop the traffic
+            self._engine_failed(error, data, now)
+            if self._fail_open:
+                packet.accept()
+            else:
+                packet.drop()
+            return
+        if decision is PASS:
+            packet.accept()
+        else:
+            self._answer(packet, decision, now)
+        if self._engine.generation != self._generation:
+            self._generation_changed()
+
+    def _answer(self, packet: QueuedPacket, decision: Decision, now: int) -> None:
+        drop = decision.verdict is Verdict.DROP
+        self.dropped += drop
+        if decision.offload and self._engine.generation == self._generation:
+            self.offloaded += 1
+            mark = ANSWERED | self._firewall.generation << GENERATION_SHIFT | decision.offload
+            packet.set_mark(mark | DROPPED if drop else mark)
+            packet.repeat()
+        elif drop:
+            packet.drop()
+        else:
+            packet.accept()
+        if decision.forged:
+            self._forge(decision.forged, now)
+        if decision.events:
+            self._log.write(decision.events)
+
+    def _forge(self, forged: Iterable[Forged], now: int) -> None:
+        for one in forged:
+            if one.send_at_ns <= now:
+                self._injector.send(one.data)
+                self.forged += 1
+            else:
+                self._forged_later += 1  # keeps packets of the same moment in order
+                heappush(self._later, (one.send_at_ns, self._forged_later, one.data))
+
+    def _send_due(self, now: int) -> None:
+        while self._later and self._later[0][0] <= now:
+            self._injector.send(heappop(self._later)[2])
+            self.forged += 1
+
+    # --- what else happens -------------------------------------------------------------------------------------
+
+    def _advance(self, now: int) -> None:
+        change_ns = self._engine.next_change_ns
+        if change_ns is not None and change_ns <= now:
+            self._log.write(self._engine.advance(now))
+            if self._engine.generation != self._generation:
+                self._generation_changed()
+
+    def _generation_changed(self) -> None:
+        self._generation = self._engine.generation
+        self._firewall.next_generation()
+
+    def _take_up(self, load: Callable[[], Deployment], now: int) -> None:
+        self._reload = None
+        try:
+            deployment = load()
+        except Exception as error:  # noqa: BLE001  whatever is wrong with it, the old one stays in force
+            print(f"reload failed, the old profile stays in force: {error}", file=sys.stderr, flush=True)
+            self._log.write([events.reload_failed(now, reason=str(error))])
+            return
+        self._log.write(self._engine.reload(deployment, now))
+        self._generation = self._engine.generation
+        self._firewall.change_plan(plan_for(deployment))
+
+    def _engine_failed(self, error: Exception, data: bytes, now: int) -> None:
+        self.errors += 1
+        if self.errors <= ERRORS_WRITTEN:
+            trace = "".join(traceback.format_exception(error))
+            self._log.write([events.engine_error(now, error=repr(error), traceback=trace, packet=data)])
+
+    def _count_overflow(self) -> None:
+        overflow = self.queue.overflow()
+        if overflow != self.overflow:
+            self.overflow = overflow
+            self._log.write(
+                [
+                    events.queue_overflow(
+                        self._clock(), dropped=overflow.dropped, user_dropped=overflow.user_dropped
+                    )
+                ]
+            )
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    @property
+    def valid(self) -> bool:
+        """Whether everything that happened was judged by the engine."""
+        return not self.errors and self.overflow == Overflow(0, 0)
+
+    def figures(self) -> dict[str, Any]:
+        """What `run_ended` says."""
+        return {
+            "valid": self.valid, "packets": self.packets, "forged": self.forged, "dropped": self.dropped,
+            "offloaded_flows": self.offloaded, "unsent": self.unsent, "engine_errors": self.errors,
+            "queue": self.overflow._asdict() | {"receive_buffer_bytes": self.queue.receive_buffer_bytes},
+        }  # fmt: skip
+
+
+def drain(wakeup: socket.socket) -> None:
+    """Read off the signal numbers that made the socket readable; the handlers have run by now."""
+    try:
+        wakeup.recv(4096)
+    except BlockingIOError:
+        pass
+
+
+def on_signals(box: Box, load: Callable[[], Deployment]) -> socket.socket:
+    """SIGTERM and SIGINT stop the box, SIGHUP reloads; returns the socket for `Box.run`."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    signal.set_wakeup_fd(writing.detach())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: box.stop())
+    signal.signal(signal.SIGHUP, lambda *_: box.reload(load))
+    return reading

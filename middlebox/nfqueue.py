@@ -1,0 +1,131 @@
+"""EDGE. The kernel's packet queue. The only file that knows netfilterqueue.
+
+It hands packets out and does not judge them. netfilterqueue has no calls for three things that matter here, so they are
+said to the kernel directly on the queue's own netlink socket: whole GSO packets (NFQA_CFG_F_GSO), the whole of each
+packet (the library asks for 4 kB), and a read buffer that holds one. Overflow is never assumed away: the library
+hides it, the kernel counts it.
+
+Fail-open of the queue itself (NFQA_CFG_F_FAIL_OPEN) is not asked for: packets would pass unseen *and uncounted*.
+
+Sources: linux/netfilter/nfnetlink_queue.h, linux/netfilter/nfnetlink.h.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from netfilterqueue import COPY_PACKET, NetfilterQueue
+from netfilterqueue import Packet as QueuedPacket
+
+__all__ = ["Overflow", "Queue", "QueuedPacket"]
+
+QUEUE_PACKETS: Final = 16_384
+"""How many packets may wait for a verdict (chosen: a burst of one second at 16,000 packets a second)."""
+SOCKET_BYTES: Final = 32 << 20
+"""Receive buffer of the netlink socket; the kernel counts what does not fit as user_dropped (chosen)."""
+
+_COPY_BYTES = 0xFFFF - 4  # the largest that fits a netlink attribute with its header
+_READ_BYTES = 0xFFFF + 1024  # one message: packet and its attributes
+_NEVER_NS = 1 << 62
+
+_NFNL_SUBSYS_QUEUE = 3
+_NFQNL_MSG_CONFIG = 2
+_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
+_NLMSG_ERROR = 2
+_NFQA_CFG_PARAMS, _NFQA_CFG_QUEUE_MAXLEN, _NFQA_CFG_MASK, _NFQA_CFG_FLAGS = 2, 3, 4, 5
+_NFQA_CFG_F_GSO = 4
+_SO_RCVBUFFORCE = 33
+
+
+class Overflow(NamedTuple):
+    """What the kernel could not hand over: no room in the queue, no room in the socket."""
+
+    dropped: int
+    user_dropped: int
+
+
+class Queue:
+    """One bound queue. `serve` calls `on_packet` for each packet; the callback gives the verdict on it."""
+
+    def __init__(
+        self, number: int, on_packet: Callable[[QueuedPacket], None], *, max_packets: int = QUEUE_PACKETS
+    ) -> None:
+        """OSError: no such thing in this kernel, not allowed, or another program serves this queue."""
+        self.number = number
+        self._queue = NetfilterQueue()
+        self._socket = socket.socket(fileno=os.dup(self._queue.get_fd()))
+        # The library warns unless it gets exactly what it asks for: ask for what the socket has anyway.
+        granted = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._queue.bind(number, on_packet, max_len=max_packets, mode=COPY_PACKET, sock_len=granted // 2)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SOCKET_BYTES)
+        except PermissionError:  # root of a user namespace only: the machine's own limit applies
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
+        self.receive_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._configure(_NFQA_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, COPY_PACKET))
+        gso = struct.pack("!I", _NFQA_CFG_F_GSO)
+        self._configure(_NFQA_CFG_FLAGS, gso, _NFQA_CFG_MASK, gso)
+        self._reader = _Reader(self._socket)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def serve(self, clock: Callable[[], int], until_ns: int = _NEVER_NS) -> None:
+        """Hand out what is waiting, and return when nothing is or when the clock has reached `until_ns`."""
+        self._reader.clock = clock
+        self._reader.until_ns = until_ns
+        self._queue.run_socket(self._reader)  # type: ignore[arg-type]  # all it uses is recv()
+
+    def interrupt(self) -> None:
+        """Make `serve` return before the next packet; to be called from a signal handler."""
+        self._reader.until_ns = 0
+
+    def overflow(self) -> Overflow:
+        """What was lost since the queue was bound."""
+        for line in Path("/proc/net/netfilter/nfnetlink_queue").read_text().splitlines():
+            numbers = [int(word) for word in line.split()]
+            if numbers[0] == self.number:
+                return Overflow(numbers[5], numbers[6])
+        return Overflow(0, 0)
+
+    def close(self) -> None:
+        """Give the queue back. The kernel drops what still waits in it: serve to the end first."""
+        self._queue.unbind()
+        self._socket.close()
+
+    def _configure(self, *attributes: int | bytes) -> None:
+        """Send one NFQNL_MSG_CONFIG with (type, value) attributes and wait for the kernel's answer."""
+        body = struct.pack("!BBH", socket.AF_UNSPEC, 0, self.number)
+        for kind, value in zip(attributes[::2], attributes[1::2], strict=True):
+            assert isinstance(kind, int) and isinstance(value, bytes)
+            body += struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+        kind = _NFNL_SUBSYS_QUEUE << 8 | _NFQNL_MSG_CONFIG
+        head = struct.pack("=IHHII", 16 + len(body), kind, _NLM_F_REQUEST | _NLM_F_ACK, 0, 0)
+        self._socket.sendto(head + body, (0, 0))
+        answer = self._socket.recv(_READ_BYTES)
+        (answer_kind,) = struct.unpack_from("=H", answer, 4)
+        (error,) = struct.unpack_from("=i", answer, 16)
+        assert answer_kind == _NLMSG_ERROR, "packets before the rules are installed"
+        if error:
+            raise OSError(-error, f"queue {self.number}: {os.strerror(-error)}")
+
+
+class _Reader:
+    """What `run_socket` takes for a socket: reads whole messages, never blocks, stops on time."""
+
+    __slots__ = ("_receive", "clock", "until_ns")
+
+    def __init__(self, source: socket.socket) -> None:
+        self._receive = source.recv
+        self.clock: Callable[[], int] = lambda: 0
+        self.until_ns = _NEVER_NS
+
+    def recv(self, _size: int) -> bytes:
+        if self.clock() >= self.until_ns:
+            raise BlockingIOError(11, "time is up")
+        return self._receive(_READ_BYTES, socket.MSG_DONTWAIT)
