@@ -240,7 +240,6 @@ class Checker:
 
     def _constant(self, node: Value, like: TypedValue) -> Const | Between:
         """A constant, folded, of the type of `like`; numbers must fit the widest field in `like`."""
-        low, high = _limits(like)
         if isinstance(node, Minus | Arithmetic):
             if like.type not in (Type.NUMBER, Type.REAL):
                 raise FilterError(
@@ -249,13 +248,13 @@ class Checker:
             value = self._fold(node, like)
             if like.type is Type.REAL:
                 return Const(Type.REAL, float(value))
-            return in_range(int(value), low, high, node.offset, _name(like))
+            return in_range(int(value), _limits(like), node.offset, _name(like))
         if not isinstance(node, Word | Quoted | Char):
             raise FilterError("expected a field or a constant", node.offset)
         if isinstance(node, Word) and node.text in INSTEAD:
             raise self._unknown(node)
-        field = like.field if isinstance(like, FieldValue) else None
-        return constant(node, like.type, field, low, high, self._fields)
+        words = like.field.choices if isinstance(like, FieldValue) else {}
+        return constant(node, like.type, _name(like), _limits(like), words, self._fields)
 
     def _fold(self, node: Value, like: TypedValue) -> int | float:
         match node:
@@ -264,7 +263,7 @@ class Checker:
             case Arithmetic(operator, left, right, offset):
                 return _apply(operator, self._fold(left, like), self._fold(right, like), offset)
             case Word() | Char():
-                value = constant(node, like.type, None, 0, _LEN_MAXIMUM, self._fields)
+                value = constant(node, like.type, _name(like), (0, _LEN_MAXIMUM), {}, self._fields)
                 assert isinstance(value, Const) and isinstance(value.value, int | float)
                 return value.value
         got = shown(node) if isinstance(node, Quoted) else "an expression"

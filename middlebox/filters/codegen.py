@@ -121,10 +121,8 @@ class Generator:
             case CompareTest(relation, left, right, every):
                 assert not isinstance(right, Between)
                 one, other = self._value(left), self._value(right)
-                form = (
-                    f"bool({{}}) {relation} bool({{}})" if left.type is Type.BOOL else f"{{}} {relation} {{}}"
-                )
-                return one.guards + other.guards, self._pairs(one, other, every=every, form=form.format)
+                form = partial(_compare_values, relation, left.type)
+                return one.guards + other.guards, self._pairs(one, other, every=every, form=form)
             case ContainsTest(value, Const(_, needle), every):
                 return self._contains(value, needle, every=every)
             case ContainsTest(value, needle, every):
@@ -140,12 +138,11 @@ class Generator:
                 return code.guards, self._each(code, every=every, form=partial(_member, value.type, elements))
 
     def _exists(self, value: TypedValue, code: Code) -> str:
-        if isinstance(value, ArithmeticValue):
-            zero = {Type.BYTES: "any({})"}.get(value.type, "{}")
-            return self._each(code, every=False, form=zero.format)
         if isinstance(value, FieldValue):
             return "" if code.guards or code.items else code.many
-        return code.many
+        # A slice that is empty is not there, nor is arithmetic that gives 0.
+        bits = isinstance(value, ArithmeticValue) and value.type is Type.BYTES
+        return self._each(code, every=False, form="any({})".format if bits else "{}".format)
 
     def _contains(self, value: TypedValue, needle: object, *, every: bool) -> tuple[tuple[str, ...], str]:
         if isinstance(value, FieldValue) and value.field.span:
@@ -194,12 +191,9 @@ class Generator:
 
     def _slice(self, of: TypedValue, ranges: tuple[Range, ...]) -> Code:
         if len(ranges) == 1 and isinstance(of, FieldValue) and of.field.span:
-            start, end = of.field.span
-            first, last, needed = _bounds(ranges[0], start, end)
-            return Code((*guards_of(of.field), needed), (f"p.data[{first} : {last}]",))
+            return Code(guards_of(of.field), (_part(ranges[0], *of.field.span),))
         code = self._value(of)
-        pieces = f"cut({code.iterable}, {self._constant(ranges)})"
-        return Code(code.guards, many=pieces)
+        return Code(code.guards, many=f"cut({code.iterable}, {self._constant(ranges)})")
 
     def _arithmetic(self, node: ArithmeticValue) -> Code:
         left, right = self._value(node.left), self._value(node.right)
@@ -276,7 +270,9 @@ def _includes_zero(element: Const | Between) -> bool:
 
 def _compare(relation: str, right: Const | Between, x: str) -> str:
     if isinstance(right, Const):
-        return f"{x} {relation} {right.value!r}"
+        return (
+            f"{_key(relation, right.type, x)} {relation} {_constant_key(relation, right.type, right.value)!r}"
+        )
     low, high = right.low, right.high
     return {
         "==": f"{low!r} <= {x} <= {high!r}",
@@ -286,6 +282,25 @@ def _compare(relation: str, right: Const | Between, x: str) -> str:
         ">": f"{x} > {high!r}",
         ">=": f"{x} >= {low!r}",
     }[relation]
+
+
+def _compare_values(relation: str, kind: Type, x: str, y: str) -> str:
+    if kind is Type.BOOL:
+        return f"bool({x}) {relation} bool({y})"
+    return f"{_key(relation, kind, x)} {relation} {_key(relation, kind, y)}"
+
+
+def _by_length(relation: str, kind: Type) -> bool:
+    """Whether length decides first: of two byte strings Wireshark calls the shorter one the smaller."""
+    return kind is Type.BYTES and relation not in ("==", "!=")
+
+
+def _key(relation: str, kind: Type, x: str) -> str:
+    return f"(len({x}), {x})" if _by_length(relation, kind) else x
+
+
+def _constant_key(relation: str, kind: Type, value: Constant) -> object:
+    return (len(value), value) if _by_length(relation, kind) and isinstance(value, bytes) else value
 
 
 def _compare_bool(relation: str, x: str, *, wanted: bool) -> str:
@@ -298,27 +313,30 @@ def _member(kind: Type, elements: tuple[Const | Between, ...], x: str) -> str:
     if kind is Type.BOOL:
         x = f"bool({x})"
     singles = [repr(element.value) for element in elements if isinstance(element, Const)]
+    ranges = [element for element in elements if isinstance(element, Between)]
     tests = [
-        f"{element.low!r} <= {x} <= {element.high!r}" for element in elements if isinstance(element, Between)
+        f"{_constant_key('<=', kind, r.low)!r} <= {_key('<=', kind, x)} <= {_constant_key('<=', kind, r.high)!r}"
+        for r in ranges
     ]
     if singles:
         tests.insert(0, f"{x} in {{{', '.join(singles)}}}" if len(singles) > 1 else f"{x} == {singles[0]}")
     return _joined(tests, every=False)
 
 
-def _bounds(wanted: Range, start: str, end: str) -> tuple[str, str, str]:
-    """(first, last + 1, what must hold) of one range within start..end of the packet."""
+def _part(wanted: Range, start: str, end: str) -> str:
+    """One range within start..end of the packet, empty if it reaches past either."""
     size = f"{end} - {_parenthesised(start)}"
     offset, length = wanted.start, wanted.length
     if offset >= 0:
         first = f"{start} + {offset}" if offset else start
-        if length is None:
-            return first, end, f"{size} > {offset}"
-        return first, f"{start} + {offset + length}", f"{size} >= {offset + length}"
+        last, needed = (
+            (end, offset + 1) if length is None else (f"{start} + {offset + length}", offset + length)
+        )
+        return f'(p.data[{first} : {last}] if {size} >= {needed} else b"")'
     if length is not None and length > -offset:
-        return start, end, "False"
+        return 'b""'
     last = end if length in (None, -offset) else f"{end} - {-offset - (length or 0)}"
-    return f"{end} - {-offset}", last, f"{size} >= {-offset}"
+    return f'(p.data[{end} - {-offset} : {last}] if {size} >= {-offset} else b"")'
 
 
 def _parenthesised(expression: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .errors import FilterError, nearest
-from .fields import Field, Type
+from .fields import Type
 from .syntax import Char, Quoted, Word
 from .typed import Between, Const
 
 _HEX_BYTES = re.compile(
-    r":?(?:[0-9A-Fa-f]{2})+|:?[0-9A-Fa-f]{1,2}([:.-])(?:[0-9A-Fa-f]{1,2}\1)*[0-9A-Fa-f]{1,2}"
+    r"""(?P<joined> :?(?:[0-9a-f]{2})+ | :?[0-9a-f]{2}(?::[0-9a-f]{2})+ | 0x[0-9a-f]{1,2} | [0-9a-f])
+      | [0-9a-f]{1,2}(?P<separator>[.-])(?:[0-9a-f]{1,2}(?P=separator))*[0-9a-f]{1,2}""",
+    re.VERBOSE | re.IGNORECASE,
 )
 _REAL = re.compile(r"\d+(\.\d+)?")
 _BOOLEANS = {"True": True, "TRUE": True, "False": False, "FALSE": False}
@@ -42,17 +44,24 @@ def number(text: str) -> int | None:
 
 
 def constant(
-    node: Literal, kind: Type, like: Field | None, low: int, high: int, known: Iterable[str]
+    node: Literal,
+    kind: Type,
+    name: str,
+    limits: tuple[int, int],
+    words: Mapping[str, int],
+    known: Iterable[str],
 ) -> Const | Between:
-    """`node` as a constant of type `kind`, to be compared with `like`; numbers must lie in low..high."""
-    name = like.name if like else "this"
+    """`node` as a constant of type `kind`, to be compared with what messages call `name`.
+
+    Numbers must lie within `limits`, a choice is one of `words`; `known` are the field names, for typing errors.
+    """
     if kind is Type.NUMBER:
         value = (
             node.value if isinstance(node, Char) else number(node.text) if isinstance(node, Word) else None
         )
         if value is None:
             raise _wrong(node, f"a number for {name}", known)
-        return in_range(value, low, high, node.offset, name)
+        return in_range(value, limits, node.offset, name)
     if kind is Type.REAL and isinstance(node, Word) and _REAL.fullmatch(node.text):
         return Const(kind, float(node.text))
     if kind is Type.BOOL and isinstance(node, Word):
@@ -68,15 +77,16 @@ def constant(
             return Const(kind, data_or_none)
     if kind in (Type.IPV4, Type.IPV6) and isinstance(node, Word):
         return _address(node, kind, name)
-    if kind is Type.CHOICE and like is not None:
-        word = node.value.decode("latin-1") if isinstance(node, Quoted) else None
-        if word is not None and word in like.choices:
-            return Const(kind, like.choices[word])
-        raise _wrong(node, f"{' or '.join(map(quote, like.choices))} for {name}", like.choices)
+    if kind is Type.CHOICE:
+        word = node.value.decode("latin-1") if isinstance(node, Quoted) else ""
+        if word in words:
+            return Const(kind, words[word])
+        raise _wrong(node, f"{' or '.join(map(quote, words))} for {name}", words)
     raise _wrong(node, f"{kind.value} for {name}", known)
 
 
-def in_range(value: int, low: int, high: int, offset: int, name: str) -> Const:
+def in_range(value: int, limits: tuple[int, int], offset: int, name: str) -> Const:
+    low, high = limits
     if not low <= value <= high:
         raise FilterError(f"expected a number from {low} to {high} for {name}, got {value}", offset)
     return Const(Type.NUMBER, value)
@@ -88,17 +98,13 @@ def quote(text: str) -> str:
 
 def hex_bytes(text: str) -> bytes | None:
     """`16:03:01`, `16-03-01`, `16.3.1`, `160301`, `0x16` or `16`: always hexadecimal, as in Wireshark."""
-    if re.fullmatch("0[xX][0-9A-Fa-f]{1,2}", text):
-        return bytes([int(text, 16)])
-    if re.fullmatch("[0-9A-Fa-f]", text):
-        return bytes([int(text, 16)])
     match = _HEX_BYTES.fullmatch(text)
     if match is None:
         return None
-    digits = text.lstrip(":")
-    if match.group(1) is None:
-        return bytes.fromhex(digits)
-    return bytes(int(pair, 16) for pair in digits.split(match.group(1)))
+    if match["joined"]:
+        digits = text.lower().removeprefix("0x").replace(":", "")
+        return bytes.fromhex(digits.zfill(2))
+    return bytes(int(digits, 16) for digits in text.split(match["separator"]))
 
 
 def _wrong(node: Literal, expected: str, known: Iterable[str]) -> FilterError:

@@ -168,7 +168,7 @@ class _Parser:
 
     def _arithmetic(self, depth: int, level: int = 0) -> Value:
         if level == len(_PRECEDENCE):
-            return self._signed(depth)
+            return self._group(depth) if self._next.text == "{" else self._signed(depth)
         left = self._arithmetic(depth, level + 1)
         while self._next.kind is Kind.ARITHMETIC and self._next.text in _PRECEDENCE[level]:
             operator = self._next
@@ -176,6 +176,14 @@ class _Parser:
             right = self._arithmetic(depth, level + 1)
             left = Arithmetic(operator.text, left, right, operator.offset)
         return left
+
+    def _group(self, depth: int) -> Value:
+        if depth > _MAX_DEPTH:
+            raise self._unexpected(f"at most {_MAX_DEPTH} levels of nesting")
+        self._require("{")
+        value = self._arithmetic(depth + 1)
+        self._require("}")
+        return value
 
     def _signed(self, depth: int) -> Value:
         if self._take(Kind.ARITHMETIC, "+"):
@@ -188,10 +196,6 @@ class _Parser:
             raise self._unexpected(f"at most {_MAX_DEPTH} levels of nesting")
         token = self._next
         value: Value
-        if self._take(Kind.BRACKET, "{"):
-            value = self._arithmetic(depth + 1)
-            self._require("}")
-            return value
         if token.kind is Kind.QUOTED:
             value = Quoted(token.value, token.offset)
         elif token.kind is Kind.CHAR:

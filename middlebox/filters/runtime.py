@@ -65,21 +65,22 @@ def matches_over_border(p: Packet, pattern: re.Pattern[bytes]) -> bool:
 
 
 def cut(values: Iterable[bytes | str], ranges: tuple[Range, ...]) -> list[bytes]:
-    """The slices of each value, joined. A value that is too short for one of the ranges gives none."""
-    found: list[bytes] = []
-    for value in values:
-        data = value.encode("latin-1", "replace") if isinstance(value, str) else value
-        parts: list[bytes] = []
-        for wanted in ranges:
-            size = len(data)
-            start = wanted.start if wanted.start >= 0 else size + wanted.start
-            end = size if wanted.length is None else start + wanted.length
-            if not 0 <= start < end <= size:
-                break
-            parts.append(data[start:end])
-        else:
-            found.append(b"".join(parts))
-    return found
+    """The slices of each value, joined. A range that reaches past the end adds nothing, nor do those after it."""
+    return [
+        _joined(value.encode("latin-1", "replace") if isinstance(value, str) else value, ranges)
+        for value in values
+    ]
+
+
+def _joined(data: bytes, ranges: tuple[Range, ...]) -> bytes:
+    parts: list[bytes] = []
+    for wanted in ranges:
+        start = wanted.start if wanted.start >= 0 else len(data) + wanted.start
+        end = len(data) if wanted.length is None else start + wanted.length
+        if not 0 <= start < end <= len(data):
+            break
+        parts.append(data[start:end])
+    return b"".join(parts)
 
 
 def bytes_and(left: bytes, right: bytes) -> bytes:

@@ -37,7 +37,7 @@ class FieldValue:
 
 @dataclass(frozen=True, slots=True)
 class SliceValue:
-    """Bytes of a byte, text or address value; no value at all when a range reaches past the end."""
+    """Bytes of a byte, text or address value; empty when the range reaches past the end."""
 
     of: TypedValue
     ranges: tuple[Range, ...]
