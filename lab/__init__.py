@@ -1,1 +1,1 @@
-"""The world of the lab: namespaces, links, hosts, captures. It knows no rule and never imports `middlebox`."""
+"""The world: namespaces, links, hosts, servers, captures. It knows no rule and never imports `middlebox`."""

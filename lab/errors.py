@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LabError(Exception):
-    """This machine is not ready. `message`: what is missing, one line. `fix`: the next step, often a command."""
+    """This machine is not ready. message: what is missing, one line; fix: the next step, often a command."""
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(f"{message}; {fix}")

@@ -6,15 +6,15 @@ Sources: ip-link(8), ip-route(8), Linux Documentation/networking/ip-sysctl.rst.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from lab.topology import IspTopology, Node, Role
 
 OFFLOADS = ("tso", "gso", "gro", "tx", "rx")
-"""What is turned off at the ends: with it, captures there show packets of up to 64 kB and unfinished checksums."""
+"""Turned off at the ends: with them, captures there show packets of up to 64 kB and unfinished checksums."""
 
 SYSCTLS: Mapping[str, str] = {
-    # TCP as most of the Internet's hosts speak it; kernels differ in their defaults (BBR, ECN), results must not
+    # TCP as most of the Internet's hosts speak it: kernels differ in their defaults (BBR, ECN), runs must not
     # (a namespace may use only what the machine allows everybody; reno is allowed everywhere)
     "net.ipv4.tcp_congestion_control": "cubic|reno",
     "net.ipv4.tcp_timestamps": "1",
@@ -44,7 +44,7 @@ SYSCTLS: Mapping[str, str] = {
     "net.ipv6.conf.default.accept_redirects": "0",
     "net.ipv6.conf.default.addr_gen_mode": "1",
 }
-"""Set in every node; of several values (`|`) the first that the kernel takes. What it took is in the run's facts."""
+"""Set in every node; of several values (`|`) the first that the kernel takes, which the run's facts tell."""
 
 ROUTER_SYSCTLS: Mapping[str, str] = {
     "net.ipv4.ip_forward": "1",
@@ -74,12 +74,15 @@ def links_batch(topology: IspTopology, pids: Mapping[str, int]) -> str:
     )
 
 
-def node_script(node: Node, *, offloads: bool) -> str:
-    """For `sh -eu` in the node's namespaces; prints `NAME=VALUE` for each sysctl, no value where none was taken."""
+def node_script(node: Node, *, offloads: bool, link_lines: Sequence[str] = ()) -> str:
+    """For `sh -eu` in the node's namespaces; prints `NAME=VALUE` for each sysctl, no value if none was taken.
+
+    link_lines: shell lines of `lab/link.py`, to be run when the interfaces are up.
+    """
     lines = [
         "# made by the lab; what was set on this node",
         "sysctl() {",
-        '    name=$1 path=/proc/sys/$2; shift 2',
+        "    name=$1 path=/proc/sys/$2; shift 2",
         '    for value; do { echo "$value" > "$path"; } 2> /dev/null && echo "$name=$value" && return; done',
         '    echo "$name="',
         "}",
@@ -91,7 +94,7 @@ def node_script(node: Node, *, offloads: bool) -> str:
     if not offloads and node.role in (Role.SUBSCRIBER, Role.SERVER):
         switches = " ".join(f"{name} off" for name in OFFLOADS)
         lines += [f"ethtool -K {end.interface} {switches} > /dev/null" for end in node.ends]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *link_lines]) + "\n"
 
 
 def _sysctl_lines(node: Node) -> Iterator[str]:

@@ -107,7 +107,9 @@ def enter() -> None:
 
 
 def bind_file(source: Path, target: Path) -> None:
-    """Show `source` in the place of `target` in this mount namespace; follows a link, makes what lies on our /run.
+    """Show `source` in the place of `target` in this mount namespace, and nowhere else.
+
+    A link is followed; a target that lies on our own /run is made.
 
     LabError: `target` does not exist on this machine.
     """
@@ -120,7 +122,9 @@ def bind_file(source: Path, target: Path) -> None:
     mount(str(source), str(real), flags=_MS_BIND)
 
 
-def mount(source: str, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
+def mount(
+    source: str, target: str, kind: str | None = None, flags: int = 0, options: str | None = None
+) -> None:
     """mount(2). OSError: as the kernel says."""
     arguments = [None if text is None else text.encode() for text in (source, target, kind)]
     data = None if options is None else options.encode()
@@ -140,7 +144,7 @@ def unmount(target: str) -> None:
 
 
 def _own_user_namespace() -> tuple[str, int]:
-    """Move this process into its own user namespace (children: own PID namespace too); ('mapped'|'single-id', ids)."""
+    """Move this process into a user namespace, its children into a PID namespace; ('mapped'|'single-id', ids)."""
     uid, gid = os.geteuid(), os.getegid()
     ranges = _subordinate_range("/etc/subuid", uid), _subordinate_range("/etc/subgid", uid)
     helper, go_w = _start_id_helper(uid, gid, *ranges) if all(ranges) else (0, -1)
@@ -179,8 +183,8 @@ def _start_id_helper(
         return helper, go_w
     os.close(go_w)
     failed = os.read(go_r, 1) != b"g"
-    with open(os.devnull, "wb") as null:  # a refusal (no_new_privs, no setuid) only means: single id
-        os.dup2(null.fileno(), 2)
+    # a refusal (no_new_privs, no setuid bit) only means: single id
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     for program, own, (start, count) in (("newgidmap", gid, gids), ("newuidmap", uid, uids)):
         argv = [program, target, "0", str(own), "1", "1", str(start), str(count)]
         failed = failed or os.spawnvp(os.P_WAIT, program, argv) != 0
@@ -188,7 +192,7 @@ def _start_id_helper(
 
 
 def _subordinate_range(path: str, uid: int) -> tuple[int, int] | None:
-    """This user's first range in /etc/subuid or /etc/subgid as (start, count), if a tool can use it; else None."""
+    """This user's first range in /etc/subuid or /etc/subgid as (start, count); None if there is nothing to use."""
     try:
         names = {str(uid), pwd.getpwuid(uid).pw_name}
     except KeyError:
@@ -208,8 +212,7 @@ def _subordinate_range(path: str, uid: int) -> tuple[int, int] | None:
 
 
 def _write_map(name: str, text: str) -> None:
-    with open(f"/proc/self/{name}", "w") as file:
-        file.write(text)
+    Path(f"/proc/self/{name}").write_text(text)
 
 
 def _pass_signals_until_end(init: int) -> None:
@@ -301,7 +304,11 @@ def _call(name: str, *arguments: int) -> None:
 def _forbidden(what: str) -> LabError:
     """The LabError for a machine on which `what` failed, naming the setting that is in the way if one is."""
     settings = (
-        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
         ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
         ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=65536"),
     )

@@ -8,12 +8,12 @@ Kind `isp`, two subscribers, hops_before_box=1, hops_after_box=3:
                                                                               └─ web .80, ssh .22, ...
 
     subscribers  192.0.2.0/24     2001:db8:1::/64     simN = .(10+N), ::(10+N); their gateway .1, ::1
-    transit      198.51.100.0/24  2001:db8:2::/48     link K: .(4K+1) - .(4K+2), 2001:db8:2:K::1 - ::2, K = 0, 1, ...
+    transit      198.51.100.0/24  2001:db8:2::/48     link K: .(4K-3) to .(4K-2), 2001:db8:2:K::1 to ::2
     servers      203.0.113.0/24   2001:db8:3::/64     mail = .25, ::25 and so on; their gateway .1, ::1
 
 Every host has a link of its own to its router, as a SIM card or a rented server has: the router holds a host
-route per link, and no bridge or switch is needed, which would be a kernel module more. A link's neighbours are
-entered by hand, so that no ARP and no neighbour discovery delays a first packet or clutters a capture.
+route per link, and no bridge or switch is needed, which would be one kernel module more. Neighbours are entered
+by hand, so that no ARP and no neighbour discovery delays a first packet or clutters a capture.
 The number in an IPv6 address reads like that of the IPv4 address: .25 is ::25.
 
 This file must never start a process. Its counterpart is `lab/lab.py`.
@@ -31,7 +31,7 @@ MAX_NODE_NAME = 10
 """Characters: `NAME-ethNN` must fit in the kernel's 15 (IFNAMSIZ - 1)."""
 
 SERVER_NUMBERS: Mapping[str, int] = {"dns": 53, "mail": 25, "provider": 26, "web": 80, "ssh": 22}
-"""The last part of a known server's addresses; servers with other names get 100, 101, ... in the order given."""
+"""The last part of a known server's addresses; servers of other names get 100, 101, ... in the order given."""
 
 SUBSCRIBERS_V4, SUBSCRIBERS_V6 = "192.0.2.0/24", "2001:db8:1::/64"
 TRANSIT_V4, TRANSIT_V6 = "198.51.100.0/24", "2001:db8:2::/48"
@@ -86,7 +86,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Packets for the network `to` (CIDR) leave through `interface`, to the neighbour `via`. Neighbours need none."""
+    """Packets for the network `to` (CIDR) leave through `interface`, to the neighbour `via`."""
 
     to: str
     interface: str
@@ -101,12 +101,12 @@ class Node:
     role: Role
     ends: list[End] = field(default_factory=list)
     neighbours: list[tuple[str, End]] = field(default_factory=list)
-    """(own interface, the other end)"""
+    """(own interface, the other end); reached without a route."""
     routes: list[Route] = field(default_factory=list)
 
 
 class IspTopology:
-    """An access network, a box in its path, transit routers and a server network; drawn at the top of this file.
+    """An access network, a box in its path, transit routers, a server network; drawn at the top of this file.
 
     subscribers, hops_before_box, hops_after_box: at least 1 each; hops are routers, the box not counted.
     servers: names, in order. ValueError: a number out of range or a name that cannot be used.
@@ -134,7 +134,7 @@ class IspTopology:
         self.servers = list(servers)
         # the chain first: each router has its link towards the subscribers as eth0, the box its inside
         chain = [*self.access, box, *self.transit]
-        for number, (near, far) in enumerate(pairwise(chain)):
+        for number, (near, far) in enumerate(pairwise(chain), start=1):
             self._join_routers(number, near, far)
         for number, name in enumerate(self.subscribers, start=11):
             self._join_host(self._add(name, Role.SUBSCRIBER), self.access[0], number)
@@ -159,7 +159,9 @@ class IspTopology:
         if name in self.nodes:
             raise ValueError(f"expected names that differ, got {name!r} twice; rename one")
         if not (name.isascii() and name.isalnum() and len(name) <= MAX_NODE_NAME):
-            raise ValueError(f"expected a node name of 1 to {MAX_NODE_NAME} letters and digits, got {name!r}; rename it")
+            raise ValueError(
+                f"expected a node name of 1 to {MAX_NODE_NAME} letters and digits, got {name!r}; rename it"
+            )
         self.nodes[name] = Node(name, role)
         return self.nodes[name]
 
@@ -177,7 +179,9 @@ class IspTopology:
     def _join_routers(self, number: int, near: Node, far: Node) -> None:
         v4, v6 = "198.51.100.", f"2001:db8:2:{number:x}::"
         self._wire(
-            LinkKind.TRANSIT, (near, f"{v4}{4 * number + 1}", f"{v6}1"), (far, f"{v4}{4 * number + 2}", f"{v6}2")
+            LinkKind.TRANSIT,
+            (near, f"{v4}{4 * number - 3}", f"{v6}1"),
+            (far, f"{v4}{4 * number - 2}", f"{v6}2"),
         )
 
     def _join_host(self, host: Node, router: Node, number: int) -> None:
@@ -188,13 +192,14 @@ class IspTopology:
         mine, gateway = (host, f"{v4}{number}", f"{v6}{number}"), (router, f"{v4}1", f"{v6}1")
         self._wire(kind, *((mine, gateway) if host.role is Role.SUBSCRIBER else (gateway, mine)))
         own, theirs = host.ends[0], router.ends[-1]
-        host.routes += [Route(DEFAULT_V4, own.interface, theirs.ipv4), Route(DEFAULT_V6, own.interface, theirs.ipv6)]
+        host.routes += [
+            Route(DEFAULT_V4, own.interface, theirs.ipv4),
+            Route(DEFAULT_V6, own.interface, theirs.ipv6),
+        ]
 
     def _route(self, chain: Sequence[Node]) -> None:
         """Static routes along the chain: every network behind the neighbour on either side."""
-        networks = {(near.name, far.name): (f"198.51.100.{4 * n}/30", f"2001:db8:2:{n:x}::/64")
-                    for n, (near, far) in enumerate(pairwise(chain))}
-        links = list(networks.values())
+        links = [(f"198.51.100.{4 * n - 4}/30", f"2001:db8:2:{n:x}::/64") for n in range(1, len(chain))]
         for place, node in enumerate(chain):
             up = [(SUBSCRIBERS_V4, SUBSCRIBERS_V6), *links[: max(place - 1, 0)]]
             down = [(SERVERS_V4, SERVERS_V6), *links[place + 1 :]]
@@ -206,7 +211,10 @@ class IspTopology:
                 else:
                     continue
                 for v4, v6 in behind:
-                    node.routes += [Route(v4, interface, neighbour.ipv4), Route(v6, interface, neighbour.ipv6)]
+                    node.routes += [
+                        Route(v4, interface, neighbour.ipv4),
+                        Route(v6, interface, neighbour.ipv6),
+                    ]
 
 
 def _check_range(what: str, value: int, low: int, high: int) -> None:
