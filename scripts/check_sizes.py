@@ -20,7 +20,9 @@ def oversized(path: Path) -> list[str]:
     source = path.read_text(encoding="utf-8")
     found = []
     if (lines := source.count("\n")) > MAX_FILE_LINES:
-        found.append(f"{path}: expected at most {MAX_FILE_LINES} lines, got {lines}; split it by what it is about")
+        found.append(
+            f"{path}: expected at most {MAX_FILE_LINES} lines, got {lines}; split it by what it is about"
+        )
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1

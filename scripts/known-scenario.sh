@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
 # known-scenario.sh NAME: is there such a scenario? Asked before set-up, so that a typing error costs nothing.
 set -euo pipefail
+shopt -s nullglob
 cd "$(dirname "$0")/.."
 [ -f "scenarios/$1/scenario.yaml" ] && exit 0
 
-{
-    echo "expected the name of a scenario, got '$1'; the scenarios are:"
-    for file in scenarios/*/scenario.yaml; do
-        name=${file%/scenario.yaml}
-        echo "  make scenario-${name#scenarios/}"
+# The nearest name is the one that shares the longest beginning.
+names=() nearest='' longest=2
+for file in scenarios/*/scenario.yaml; do
+    name=${file#scenarios/}
+    name=${name%/scenario.yaml}
+    names+=("$name")
+    for ((length = ${#1}; length > longest; length--)); do
+        [ "${1:0:length}" != "${name:0:length}" ] || { nearest=$name longest=$length; }
     done
+done
+{
+    echo "expected the name of a scenario, got '$1';${nearest:+ did you mean $nearest?} the scenarios are:"
+    printf '  make scenario-%s\n' "${names[@]}"
 } >&2
 exit 2

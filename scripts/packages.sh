@@ -18,6 +18,9 @@ packages_servers=(
     swaks libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl libnet-dns-perl
     msmtp
 )
-packages_test=(tshark)      # the independent oracle
+packages_test=(
+    tshark                  # the independent oracle
+    vagrant                 # `vagrant validate`
+)
 packages_dev=()
 packages_bench=(iperf3 wrk)

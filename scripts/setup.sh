@@ -92,8 +92,7 @@ make_environment() {
     # A copied or moved folder, or a newer system Python: start again.
     if [ "$(cat .venv/.made-for 2>/dev/null)" != "$home" ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
         say "making .venv"
-        rm -rf .venv
-        "$python" -m venv .venv
+        "$python" -m venv --clear .venv
         echo "$home" >.venv/.made-for
     fi
     # Mininet is not on PyPI in a usable form (its mnexec is missing there). Only Mininet is let in, not every

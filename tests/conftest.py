@@ -16,7 +16,11 @@ from hypothesis import HealthCheck, settings
 FOLDER_MARKS = ("emulation", "e2e")
 
 settings.register_profile(
-    "same-every-time", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "same-every-time",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile(
     "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow], print_blob=True

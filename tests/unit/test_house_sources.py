@@ -30,8 +30,12 @@ def unit_test_of(source: str) -> str:
 def test_source_file_has_its_test(source: str) -> None:
     """Whoever changes a file knows which test to open."""
     test = TESTED_ELSEWHERE.get(source, unit_test_of(source))
-    assert (ROOT / test).is_file(), f"expected {test}, got no such file; write it or name the test in TESTED_ELSEWHERE"
-    assert source not in TESTED_ELSEWHERE or not (ROOT / unit_test_of(source)).is_file(), "the exception is not needed"
+    assert (ROOT / test).is_file(), (
+        f"expected {test}, got no such file; write it or name the test in TESTED_ELSEWHERE"
+    )
+    assert source not in TESTED_ELSEWHERE or not (ROOT / unit_test_of(source)).is_file(), (
+        "the exception is not needed"
+    )
 
 
 def test_exceptions_name_files_that_exist() -> None:
@@ -44,7 +48,12 @@ def test_python_file_says_what_it_is(source: str) -> None:
     """A module begins with its purpose, and annotations are never evaluated."""
     tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
     assert source.startswith("tests/") or ast.get_docstring(tree), "no module docstring"
-    futures = [a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__" for a in n.names]
+    futures = [
+        a.name
+        for n in tree.body
+        if isinstance(n, ast.ImportFrom) and n.module == "__future__"
+        for a in n.names
+    ]
     only_docstring = all(isinstance(n, ast.Expr) for n in tree.body)
     assert only_docstring or "annotations" in futures
 
@@ -72,7 +81,9 @@ def test_oversized_function_and_file_are_named_with_their_place(tmp_path: Path) 
 def test_rooms_import_only_what_their_contract_allows() -> None:
     """The core is pure, the lab knows no rule, scenarios join them: the contracts of pyproject.toml hold."""
     lint = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([lint, "--no-logo", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [lint, "--no-logo", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
