@@ -1,0 +1,137 @@
+"""The servers of a scenario on their hosts, and what a client must know to use them.
+
+Must never: decide which client is started when; that is the runner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from lab.clients.base import Target
+from lab.host import Host
+from lab.lab import Lab
+from lab.services import dns, dovecot, mail_embedded, mail_postfix, ssh, web
+from lab.services.base import Service
+from lab.services.dns import Addresses
+from lab.services.pki import Pki
+from scenarios.model import TARGETS, Scenario, Step
+
+PASSWORD = "s3cr3t-PW"
+STEP_HEADER = "X-Tamperlab-Step"
+"""Header line of every mail a step sends, `world/family/step`: by it a delivered mail is known, whoever took it."""
+
+
+@dataclass(slots=True)
+class Cast:
+    """The running servers. mail_stores: host -> (program, folder) of each mail server."""
+
+    services: dict[str, Service]
+    mail_stores: Mapping[str, tuple[str, Path]]
+    pki: Pki
+
+    def wait_ready(self) -> None:
+        """LabError: a server ended, or took too long."""
+        for service in self.services.values():
+            service.wait_ready()
+
+    def stop(self) -> None:
+        """End all servers, side by side."""
+        with ThreadPoolExecutor(max(len(self.services), 1)) as pool:
+            list(pool.map(Service.stop, self.services.values()))
+
+    def delivered(self, world: str) -> dict[int, list[str]]:
+        """IP version -> host of each mail that a step of that world sent and that reached a store."""
+        arrived: dict[int, list[str]] = {}
+        for host, (program, directory) in self.mail_stores.items():
+            module = mail_postfix if program == "postfix" else mail_embedded
+            for mail in module.delivered(directory):
+                sender = _header_of(mail.path)
+                if sender is not None and sender[0] == world:
+                    arrived.setdefault(sender[1], []).append(host)
+        return arrived
+
+    def facts(self) -> dict[str, Any]:
+        return {name: service.facts for name, service in self.services.items()}
+
+    def target(self, step: Step, *, family: int, world: str, directory: Path) -> Target:
+        """What the step's client shall talk to, and as whom. directory: for the client's files, must exist."""
+        domain = mail_domain(TARGETS[step.to][0])
+        sender, recipient = f"alice@{domain}", f"bob@{domain}"
+        lines = (
+            f"From: {sender}", f"To: {recipient}", "Subject: a mail of the lab",
+            f"{STEP_HEADER}: {world}/{family}/{step.name}", "", "Hello from the lab.", "",
+        )  # fmt: skip
+        target: dict[str, Any] = {"user": sender, "password": PASSWORD if step.login else None}
+        if step.timeout_ns is not None:
+            target["time_limit_s"] = step.timeout_ns / 1e9
+        if (service := self.services.get("ssh")) is not None and TARGETS[step.to][0] == "ssh":
+            target["user"] = service.facts["user"]
+            target |= {key: Path(str(service.facts[key])) for key in ("identity_file", "known_hosts")}
+        return Target(
+            server_name=step.to, directory=directory, family=cast(Literal[4, 6], family), port=step.port,
+            ca_file=self.pki.ca_file, sender=sender, recipient=recipient, message="\r\n".join(lines).encode(),
+            **target,
+        )  # fmt: skip
+
+
+def server_hosts(scenario: Scenario) -> list[str]:
+    """The hosts of the server network that a scenario needs, the name server first."""
+    hosts = [
+        host for host, services in TARGETS.values() if any(name in scenario.services for name in services)
+    ]
+    return ["dns", *hosts]
+
+
+def mail_domain(host: str) -> str:
+    return "provider.example" if host == "provider" else "mail.example"
+
+
+def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
+    """Start every server; none need be ready yet. LabError: a program is missing."""
+    pki = Pki(directory / "pki")
+    services: dict[str, Service] = {}
+    stores: dict[str, tuple[str, Path]] = {}
+    names = {
+        name: Addresses(lab.hosts[host].ipv4, lab.hosts[host].ipv6)
+        for name, (host, _) in TARGETS.items()
+        if host in lab.hosts
+    }
+    services["dns"] = dns.start(lab.hosts["dns"], directory / "dns", names=names)
+    for name, program in scenario.services.items():
+        host_name = "mail" if name == "imap" else name
+        host, folder = lab.hosts[host_name], directory / name
+        server_name = next(server for server, (at, _) in TARGETS.items() if at == host_name)
+        if name in ("mail", "provider"):
+            stores[host_name] = (program, folder)
+        elif name == "imap" and scenario.services.get("mail") == "postfix":
+            continue  # Postfix brings Dovecot along, on the same ports
+        services[name] = _start(name, program, host, folder, server_name, pki)
+    return Cast(services, stores, pki)
+
+
+def _start(name: str, program: str, host: Host, folder: Path, server_name: str, pki: Pki) -> Service:
+    if name == "ssh":
+        return ssh.start(host, folder)
+    certificate = pki.issue([server_name])
+    if name == "web":
+        return web.start(host, folder, server_name=server_name, certificate=certificate)
+    domain = mail_domain(host.name)
+    users = {f"{user}@{domain}": PASSWORD for user in ("alice", "bob")}
+    if name == "imap":
+        return dovecot.start(host, folder, certificate=certificate, users=users)
+    start = mail_postfix.start if program == "postfix" else mail_embedded.start
+    return start(host, folder, server_name=server_name, certificate=certificate, users=users)
+
+
+def _header_of(path: Path) -> tuple[str, int, str] | None:
+    """(world, IP version, step) of a mail that a step sent; None for any other mail."""
+    prefix = f"{STEP_HEADER}: ".encode()
+    for line in path.read_bytes().splitlines():
+        if line.startswith(prefix):
+            world, family, step = line[len(prefix) :].decode().strip().split("/", 2)
+            return world, int(family), step
+    return None

@@ -1,0 +1,128 @@
+"""From captures and events to checks: which flow was whose, where each packet went, and whether all is as expected.
+
+Must never: run anything. It can be repeated on the files of an old run and must say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lab.capture import annotate
+from middlebox.packet import ACK, PROTOCOL_TCP, SYN
+from scenarios.captures import Captured, read_capture
+from scenarios.checks import View, check, own_checks, problems_of
+from scenarios.detectors.two_ended import Finding, find_unsent_resets
+from scenarios.journeys import Journey, collect, explain
+from scenarios.journeys import World as Places
+from scenarios.model import Expectation
+from scenarios.record import FlowEnds, Play, StepRun, World
+
+
+def judge(
+    world: World,
+    expect: Sequence[Expectation],
+    paths: Mapping[str, Path],
+    places: Places,
+    *,
+    box_status: int | None,
+) -> None:
+    """Fill in everything that a world's files say: flows, journeys, findings, checks, problems, packet comments.
+
+    paths: place -> its capture file, complete; the files get their comments. world.events must be there.
+    """
+    captures = {place: in_time_order(read_capture(path)) for place, path in paths.items()}
+    for play in world.plays:
+        assign_flows(play, captures)
+    world.journeys = collect(captures, places)
+    world.disagreements = explain(world.journeys, world.events)
+    hosts = {name: {a for a, host in places.hosts.items() if host == name} for name in places.hosts.values()}
+    findings = two_ended(captures, hosts, places)
+    for play in world.plays:
+        view = View(play, world, captures)
+        play.checks = [check(expectation, view) for expectation in expect]
+    world.checks = own_checks(world, findings)
+    world.problems += problems_of(world, box_status=box_status, must_act=not world.is_control)
+    write_comments(world.journeys, paths)
+
+
+def in_time_order(packets: list[Captured]) -> list[Captured]:
+    """Packets by time with frame numbers to match, as they will be in the file once it has its comments."""
+    packets.sort(key=lambda captured: captured.time_ns)
+    return packets
+
+
+def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None:
+    """Give each step the connections that its client opened: host, server, port and time of the SYN tell."""
+    for run in play.steps:
+        seen: dict[int, FlowEnds] = {}
+        for captured in captures[run.step.on]:
+            if _opens(captured, run):
+                port = captured.packet.sport
+                seen.setdefault(
+                    port, FlowEnds(run.client, port, run.server, run.port, run.step.on, run.server_host)
+                )
+        run.flows = list(seen.values())
+
+
+def _opens(captured: Captured, run: StepRun) -> bool:
+    p = captured.packet
+    return (
+        p.protocol == PROTOCOL_TCP
+        and p.flags & (SYN | ACK) == SYN
+        and (p.src, p.dst, p.dport) == (run.client, run.server, run.port)
+        and run.started_ns <= captured.time_ns <= run.ended_ns
+    )
+
+
+def two_ended(
+    captures: Mapping[str, Sequence[Captured]], hosts: Mapping[str, set[bytes]], places: Places
+) -> list[Finding]:
+    """Findings of the two-ended detector for every pair of an inside host and an outside one. It sees only the ends."""
+    inside = {name for name, addresses in hosts.items() if all(map(places.inside, addresses))}
+    findings: list[Finding] = []
+    for client in sorted(inside):
+        for server in sorted(set(hosts) - inside):
+            findings += find_unsent_resets(
+                captures[client],
+                captures[server],
+                client_addresses=hosts[client],
+                server_addresses=hosts[server],
+            )
+    return findings
+
+
+# --- packet comments -----------------------------------------------------------------------------------------------
+
+
+def write_comments(journeys: Sequence[Journey], paths: Mapping[str, Path]) -> None:
+    """Say in every capture file which packets were forged, dropped, or set off a rule. Also orders them by time."""
+    comments: dict[str, dict[tuple[int, bytes], str]] = {place: {} for place in paths}
+    for journey in journeys:
+        comment = comment_on(journey)
+        if comment:
+            for place, captured in journey.seen.items():
+                comments[place][captured.time_ns, captured.packet.data] = comment
+    for place, path in paths.items():
+        known = comments[place]
+        annotate(path, lambda packet, time_ns, known=known: known.get((time_ns, packet)))  # type: ignore[misc]
+
+
+def comment_on(journey: Journey) -> str:
+    """What the box did with a packet, in words; empty for one that it let pass unnoticed."""
+    notes = []
+    if (forged := journey.forged) is not None:
+        trigger = forged["trigger"]
+        notes.append(
+            f"FORGED by {forged['profile']}/{forged['rule']}, towards {forged['towards']}, trigger {trigger['flags']} "
+            f"seq {trigger['seq']} length {trigger['length']}"
+        )
+    elif journey.began_at == 2:
+        notes.append("FROM NOWHERE: left the box, never went in, and no event says that it was forged")
+    if (dropped := journey.dropped) is not None:
+        notes.append(f"DROPPED by {dropped['profile']}/{dropped['rule']}")
+    notes += [
+        f"TRIGGER of rule {event['profile']}/{event['rule']} ({', '.join(event['actions'])})"
+        for event in journey.matched
+    ]
+    return "; ".join(notes)

@@ -1,0 +1,264 @@
+"""Plays a scenario: builds the lab, starts servers, captures and box, runs the steps, judges, and writes it all down.
+
+    plan ─► Lab ─► servers ─► for each world: captures + box ─► steps, IPv4 and IPv6 side by side ─► quiet ─► stop
+                                                     └────────► read captures ─► journeys ─► checks ─► comments
+
+The scenario comes first, then its controls, each with a box process of its own (or none) and its own captures; network
+and servers are shared, as they know nothing of the box. Everything waits for conditions, nothing for time to pass.
+
+Must be called in a sandbox (`lab.sandbox.enter`). Must never: retry a step, or count a world in which the box failed.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from lab.capture import CapturePoint, Captures
+from lab.clients.registry import CLIENTS
+from lab.lab import Lab
+from lab.link import LinkSpec
+from lab.topology import SUBSCRIBERS_V4, SUBSCRIBERS_V6, IspTopology
+from scenarios import journeys as journey_map
+from scenarios.boxfile import deployment_yaml
+from scenarios.boxprocess import BoxProcess, read_events
+from scenarios.cast import Cast, server_hosts, start_cast
+from scenarios.checks import SUCCESSES
+from scenarios.judge import judge
+from scenarios.model import (
+    TARGETS,
+    Expectation,
+    Item,
+    Link,
+    Middlebox,
+    Scenario,
+    Step,
+    Together,
+    Wait,
+)
+from scenarios.record import MAIN, Play, Record, StepRun, World
+
+Progress = Callable[[str], None]
+"""Is told, in a few words, what is being done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A world to be played: the scenario itself or a control."""
+
+    name: str
+    why: str
+    middlebox: Middlebox | None
+    steps: tuple[Item, ...]
+    expect: tuple[Expectation, ...]
+
+    @property
+    def captures(self) -> str:
+        """Folder of its captures, below the run's."""
+        return "captures" if self.name == MAIN else f"captures/control-{self.name}"
+
+    def file(self, stem: str, ending: str) -> str:
+        """Name of one of its files: `events.jsonl`, `control-no-middlebox-events.jsonl`."""
+        return f"{stem}.{ending}" if self.name == MAIN else f"control-{self.name}-{stem}.{ending}"
+
+
+def plans(scenario: Scenario, *, controls: bool = True) -> list[Plan]:
+    """The scenario, then its controls."""
+    main = Plan(MAIN, scenario.purpose, scenario.middlebox, scenario.steps, scenario.expect)
+    rest = [Plan(c.name, c.why, c.middlebox, c.steps, c.expect) for c in scenario.controls]
+    return [main, *(rest if controls else [])]
+
+
+def play(scenario: Scenario, directory: Path, *, controls: bool, progress: Progress) -> Record:
+    """Play a scenario and its controls and judge them. directory: the run's, new and empty.
+
+    LabError: the machine is not ready. Files: see docs; result.json is written by the caller.
+    """
+    began = time.monotonic()
+    record = Record(scenario.slug, scenario.purpose, directory.name, directory, scenario.seed)
+    progress("building the network")
+    with ExitStack() as stack:
+        lab = stack.enter_context(build_lab(scenario, directory))
+        cast = start_cast(scenario, lab, directory / "services")
+        stack.callback(cast.stop)
+        stage = Stage(scenario, lab, cast, directory, stack)
+        for plan in plans(scenario, controls=controls):
+            progress("running the steps" if plan.name == MAIN else f"running the control {plan.name}")
+            record.worlds.append(stage.play(plan))
+        record.facts = {
+            "lab": lab.facts,
+            "services": cast.facts(),
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+        }
+    record.seconds = time.monotonic() - began
+    return record
+
+
+def build_lab(scenario: Scenario, directory: Path) -> Lab:
+    """The scenario's network, not yet up."""
+    t = scenario.topology
+    topology = IspTopology(
+        subscribers=t.subscribers, hops_before_box=t.hops_before_box, hops_after_box=t.hops_after_box,
+        servers=server_hosts(scenario),
+    )  # fmt: skip
+    links = {kind: link_spec(getattr(scenario.links, kind)) for kind in ("access", "transit", "server")}
+    return Lab(topology, run_dir=directory, links=links, seed=scenario.seed)
+
+
+def link_spec(link: Link) -> LinkSpec:
+    return LinkSpec(delay_ns=link.delay_ns, rate_bits=link.rate_bits, loss=link.loss)
+
+
+class Stage:
+    """A lab with its servers, on which one world after the other is played."""
+
+    def __init__(self, scenario: Scenario, lab: Lab, cast: Cast, directory: Path, stack: ExitStack) -> None:
+        self._scenario = scenario
+        self._lab = lab
+        self._cast = cast
+        self._directory = directory
+        self._stack = stack
+        addresses = {name: (host.ipv4, host.ipv6) for name, host in lab.hosts.items()}
+        self._addresses: Mapping[str, tuple[str, str]] = addresses
+        ends = [*lab.topology.subscribers, *(name for name in lab.topology.servers if name != "dns")]
+        self._ends: Sequence[str] = ends
+        networks = (ip_network(SUBSCRIBERS_V4), ip_network(SUBSCRIBERS_V6))
+        self._view = journey_map.World(
+            hosts={ip_address(address).packed: name for name in ends for address in addresses[name]},
+            inside=lambda address: any(ip_address(address) in network for network in networks),
+        )
+
+    def play(self, plan: Plan) -> World:
+        """Play one world from the start of its captures to their end, and judge it."""
+        captures = self._start_captures(plan)
+        box = self._start_box(plan)
+        self._cast.wait_ready()
+        captures.wait_ready()
+        if box is not None:
+            box.wait_ready()
+        world = World(plan.name, plan.why, self._directory / plan.captures, box is not None)
+        families = self._scenario.families
+        with ThreadPoolExecutor(len(families)) as pool:
+            world.plays = list(pool.map(lambda family: self._play_family(plan, family, box), families))
+        self._lab.wait_until_quiet()
+        status = None
+        if box is not None:
+            status = box.stop()
+            world.box = {"status": status, **box.ready}
+            world.events = read_events(box.events)
+        counts = captures.stop()
+        world.problems += [
+            f"the capture of {name} missed {count.dropped} packets"
+            for name, count in counts.items()
+            if count.dropped
+        ]
+        delivered = self._cast.delivered(plan.name)
+        for played in world.plays:
+            played.delivered = delivered.get(played.family, [])
+            world.problems += played.problems
+        judge(world, plan.expect, captures.paths, self._view, box_status=status)
+        return world
+
+    def _start_captures(self, plan: Plan) -> Captures:
+        directory = self._directory / plan.captures
+        directory.mkdir(parents=True, exist_ok=True)
+        box = self._lab.box
+        places = {
+            name: (self._lab.hosts[name].pid, self._lab.hosts[name].interface) for name in self._ends
+        } | {
+            journey_map.BOX_INSIDE: (box.pid, box.inside_interface),
+            journey_map.BOX_OUTSIDE: (box.pid, box.outside_interface),
+        }  # fmt: skip
+        points = [
+            CapturePoint(name, pid, interface, directory / f"{name}.pcapng")
+            for name, (pid, interface) in places.items()
+        ]
+        captures = Captures(points, config_path=self._directory / "network" / plan.file("captures", "json"))
+        self._stack.callback(captures.end)
+        return captures
+
+    def _start_box(self, plan: Plan) -> BoxProcess | None:
+        if plan.middlebox is None:
+            return None
+        file = self._directory / plan.file("box", "yaml")
+        file.write_text(deployment_yaml(plan.middlebox, self._addresses))
+        return BoxProcess(
+            self._lab.box, file, self._directory / plan.file("events", "jsonl"),
+            self._directory / plan.file("box", "log"), seed=self._scenario.seed, fail=plan.middlebox.fail,
+        )  # fmt: skip
+
+    def _play_family(self, plan: Plan, family: int, box: BoxProcess | None) -> Play:
+        play = Play(family)
+        directory = self._directory / "clients" / plan.name / f"ipv{family}"
+        directory.mkdir(parents=True)
+        waited_for = 0
+        for item in plan.steps:
+            match item:
+                case Step():
+                    play.steps.append(self._run_step(item, plan, family, directory))
+                case Together(steps=steps):
+                    with ThreadPoolExecutor(len(steps)) as pool:
+                        play.steps += pool.map(
+                            lambda step: self._run_step(step, plan, family, directory), steps
+                        )
+                case Wait() if box is not None:
+                    timeout_s = item.timeout_ns / 1e9
+                    found = box.wait_for_event(item.event, item.where, timeout_s=timeout_s, after=waited_for)
+                    if found is None:
+                        where = ", ".join(f"{key}={value}" for key, value in item.where.items())
+                        play.problems.append(
+                            f"waited {timeout_s:g} s for {item.event} {where}, it never came (IPv{family})"
+                        )
+                        return play
+                    waited_for = found
+        return play
+
+    def _run_step(self, step: Step, plan: Plan, family: int, directory: Path) -> StepRun:
+        client = CLIENTS[step.client]
+        server_host = TARGETS[step.to][0]
+        target = self._cast.target(step, family=family, world=plan.name, directory=directory)
+        started_ns = time.time_ns()
+        result = client.run(self._lab.hosts[step.on], target)
+        which = 0 if family == 4 else 1
+        return StepRun(
+            step=step, outcome=str(result.outcome), succeeded=str(result.outcome) in SUCCESSES,
+            exit_status=result.exit_status, seconds=result.seconds, started_ns=started_ns, ended_ns=time.time_ns(),
+            output=result.output, command=result.command, version=result.version,
+            client=ip_address(self._addresses[step.on][which]).packed,
+            server=ip_address(self._addresses[server_host][which]).packed,
+            server_host=server_host, port=step.port or client.port,
+        )  # fmt: skip
+
+
+def restrict(
+    scenario: Scenario, *, family: int | None = None, mail: str | None = None, seed: int | None = None
+) -> Scenario:
+    """The scenario with choices of the command line put in. ValueError: a choice that it does not offer."""
+    if family is not None:
+        if family not in scenario.families:
+            offered = ", ".join(f"IPv{one}" for one in scenario.families)
+            raise ValueError(
+                f"expected an IP version of {scenario.slug}, got {family!r}; it is played over {offered}"
+            )
+        scenario = replace(scenario, families=(family,))
+    if mail is not None:
+        services = {
+            name: mail if name in ("mail", "provider") else program
+            for name, program in scenario.services.items()
+        }
+        scenario = replace(scenario, services=services)
+    return scenario if seed is None else replace(scenario, seed=seed)
+
+
+def tidy(directory: Path) -> None:
+    """Remove what nobody looks at after a run that went as expected: clients' homes, the network's scripts, keys."""
+    for name in ("clients", "network", "etc", "services/pki"):
+        shutil.rmtree(directory / name, ignore_errors=True)
