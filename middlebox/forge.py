@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from middlebox import packet as wire
 from middlebox.decision import Forged
@@ -29,6 +29,9 @@ from middlebox.profile import (
     Uniform,
 )
 from middlebox.seqnum import distance
+
+if TYPE_CHECKING:  # the dice are handed in
+    from random import Random
 
 
 @dataclass(frozen=True, slots=True)
