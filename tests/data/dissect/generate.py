@@ -1,0 +1,178 @@
+"""Writes the dialogue-*.pcap captures of this folder: conversations that no program at hand would hold.
+
+Run it in this folder with scapy installed. The same dialogues always give the same files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+from scapy.utils import wrpcap
+
+CLIENT, SERVER = "192.0.2.11", "203.0.113.25"
+
+
+def vector(size: int, content: bytes) -> bytes:
+    """A TLS vector: `size` bytes of length, then the content."""
+    return len(content).to_bytes(size, "big") + content
+
+
+def client_hello(name: str) -> bytes:
+    server_name = b"\x00\x00" + vector(2, vector(2, b"\x00" + vector(2, name.encode())))
+    body = b"\x03\x03" + bytes(32) + vector(1, b"") + vector(2, b"\x13\x01\x00\xff") + vector(1, b"\x00")
+    return b"\x16\x03\x01" + vector(2, b"\x01" + vector(3, body + vector(2, server_name)))
+
+
+def write(name: str, port: int, dialogue: list[tuple[str, bytes]]) -> None:
+    """One connection, one segment an entry. C: the client sends, S: the server."""
+    seq = {"C": 1000, "S": 9000}
+    packets = []
+
+    def send(sender: str, flags: str, payload: bytes = b"") -> None:
+        to_server = sender == "C"
+        ip = IP(src=CLIENT, dst=SERVER) if to_server else IP(src=SERVER, dst=CLIENT)
+        ports = {"sport": 40000, "dport": port} if to_server else {"sport": port, "dport": 40000}
+        ack = 0 if flags == "S" else seq["S" if to_server else "C"]
+        tcp = TCP(**ports, flags=flags, seq=seq[sender], ack=ack)
+        packet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / ip / tcp / Raw(payload)
+        packet.time = 1_700_000_000 + len(packets) / 100
+        packets.append(packet)
+        seq[sender] += len(payload) + ("S" in flags)
+
+    send("C", "S")
+    send("S", "SA")
+    send("C", "A")
+    for sender, payload in dialogue:
+        send(sender, "PA", payload)
+    wrpcap(str(Path(__file__).parent / f"dialogue-{name}.pcap"), packets)
+
+
+def smtp() -> None:
+    hello = [("S", b"220 mail.example ESMTP\r\n"), ("C", b"EHLO sim1.example\r\n")]
+    hello += [("S", b"250-mail.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n")]
+    write(
+        "smtp-pipelining",
+        587,
+        [
+            *hello,
+            ("C", b"MAIL FROM:<a@mail.example>\r\nRCPT TO:<b@mail.example>\r\nDATA\r\n"),
+            ("S", b"250 ok\r\n250 ok\r\n354 go\r\n"),
+            ("C", b"Subject: x\r\n\r\nSTARTTLS\r\n..\r\n.\r\nNOOP\r\n"),
+            ("S", b"250 queued\r\n250 ok\r\n"),
+            ("C", b"NOOP\r\nSTAR"),
+            ("C", b"TTLS\r\n"),
+            ("S", b"250 ok\r\n502 no\r\n"),
+            ("C", b"NO"),
+            ("C", b"OP\r\n"),
+            ("S", b"25"),
+            ("S", b"0 ok\r\n"),
+        ],
+    )
+    write(
+        "smtp-auth",
+        587,
+        [
+            *hello,
+            ("C", b"AUTH PLAIN AGFsaWNlAHMzY3IzdC1QVw==\r\n"),
+            ("S", b"535 no\r\n"),
+            ("C", b"AUTH PLAIN\r\n"),
+            ("S", b"334 \r\n"),
+            ("C", b"AGFsaWNlAHMzY3IzdC1QVw==\r\n"),
+            ("S", b"535 no\r\n"),
+            ("C", b"AUTH LOGIN YWxpY2U=\r\n"),
+            ("S", b"334 UGFzc3dvcmQ6\r\n"),
+            ("C", b"czNjcjN0LVBX\r\n"),
+            ("S", b"535 no\r\n"),
+            ("C", b"AUTH CRAM-MD5\r\n"),
+            ("S", b"334 PDEyMzRAbWFpbC5leGFtcGxlPg==\r\n"),
+            ("C", b"YWxpY2UgMDEyMzQ1Njc4OWFiY2RlZg==\r\n"),
+            ("S", b"235 yes\r\n"),
+            ("C", b"NOOP\r\n"),
+            ("S", b"250 ok\r\n"),
+        ],
+    )
+    write(
+        "smtp-bdat",
+        25,
+        [
+            *hello,
+            ("C", b"MAIL FROM:<>\r\n"),
+            ("S", b"250 ok\r\n"),
+            ("C", b"BDAT 13\r\nSTARTTLS\r\nabc"),
+            ("S", b"250 ok\r\n"),
+            ("C", b"BDAT 10 LAST\r\n"),
+            ("C", b"STARTTLS\r\n"),
+            ("S", b"250 ok\r\n"),
+            ("C", b"QUIT\r\n"),
+            ("S", b"221 bye\r\n"),
+        ],
+    )
+    write(
+        "smtp-starttls-injection",
+        587,
+        [
+            *hello,
+            ("C", b"STARTTLS\r\nRSET\r\n"),
+            ("S", b"220 go\r\n250 injected\r\n"),
+            ("C", client_hello("mail.example")),
+        ],
+    )
+    write("smtp-starttls-impatient", 587, [*hello, ("C", b"STARTTLS\r\n" + client_hello("mail.example"))])
+
+
+def imap() -> None:
+    write(
+        "imap-literals",
+        143,
+        [
+            ("S", b"* OK [CAPABILITY IMAP4rev1] ready\r\n"),
+            ("C", b"a1 LOGIN {5+}\r\nalice {9+}\r\ns3cr3t-PW\r\n"),
+            ("S", b"a1 OK LOGIN done {3}\r\n"),
+            ("C", b"a2 APPEND INBOX {13}\r\n"),
+            ("S", b"+ go\r\n"),
+            ("C", b"a9 STARTTLS\r\n\r\n"),
+            ("S", b"a2 OK\r\n"),
+            ("C", b"a3 APPEND NOSUCH {13}\r\n"),
+            ("S", b"a3 NO mailbox\r\n"),
+            ("C", b"a4 UID FETCH 1 BODY[]\r\n"),
+            ("S", b"* 1 FETCH (BODY[] {13}\r\na1 STARTTLS\r\n UID 4)\r\na4 OK\r\n"),
+            ("C", b"a5 IDLE\r\n"),
+            ("S", b"+ idling\r\n"),
+            ("C", b"DONE\r\n"),
+            ("S", b"a5 OK\r\n"),
+            ("C", b"a6 NOOP\r\na7 STAR"),
+            ("C", b"TTLS\r\n"),
+            ("S", b"a6 OK\r\na7 OK begin\r\n"),
+            ("C", client_hello("mail.example")),
+        ],
+    )
+
+
+def pop() -> None:
+    write(
+        "pop-pipelining",
+        110,
+        [
+            ("S", b"+OK ready\r\n"),
+            ("C", b"CAPA\r\n"),
+            ("S", b"+OK list\r\nSTLS\r\nUSER\r\n.\r\n"),
+            ("C", b"STAT\r\nLIST\r\n"),
+            ("S", b"+OK 1 20\r\n+OK 1 message\r\n1 20\r\n.\r\n"),
+            ("C", b"RETR 1\r\n"),
+            ("S", b"+OK 30 octets\r\nSubject: x\r\n\r\n"),
+            ("S", b"+OK is text\r\n.\r\n"),
+            ("C", b"NOOP\r\nST"),
+            ("C", b"LS\r\n"),
+            ("S", b"+OK\r\n+OK begin\r\n"),
+            ("C", client_hello("mail.example")),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    smtp()
+    imap()
+    pop()

@@ -1,0 +1,304 @@
+"""Our fields against tshark's, packet by packet, for every field that we have: tests/data/dissect."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.utils import rdpcap
+
+from middlebox.dissect import (
+    ALL_FIELDS,
+    DEFAULT_PORTS,
+    Dissector,
+    Fields,
+    FieldType,
+    Value,
+    dissector_for,
+    field_group,
+)
+from middlebox.flow import Direction
+
+CAPTURES = Path(__file__).parent.parent / "data" / "dissect"
+SERVER_PORTS = frozenset({25, 110, 143, 443, 465, 587, 993, 995})
+EVERYTHING = frozenset({"smtp", "imap", "pop", "tls"})
+
+# tshark 4.0 registers these, but leaves their value empty.
+EMPTY_IN_TSHARK = frozenset({"pop.request", "pop.response"})
+
+
+class Difference(NamedTuple):
+    """A packet where tshark is wrong about a field (and so about others of that protocol). None: any other value."""
+
+    capture: str
+    frame: int
+    field: str
+    ours: list[Value]
+    tsharks: list[Value] | None
+    why: str
+
+
+_BODY = "what stands in a literal is no command"
+_REST = "what follows a literal is the rest of the line before it, not a new one"
+_PIPELINED = "tshark reads one command or answer a packet"
+_CHALLENGE = "a line that goes on with AUTH is no command"
+DIFFERENCES = [
+    Difference(
+        "smtp.pcap", 118, "smtp.command_line", ["HELP\r\n"], [], "DATA was refused, so no body follows"
+    ),
+    Difference(
+        "smtp.pcap", 120, "smtp.command_line", ["QUIT\r\n"], [], "DATA was refused, so no body follows"
+    ),
+    Difference("imap.pcap", 15, "imap.request.command", [], ["one", "STARTTLS", "not"], _BODY),
+    Difference("imap.pcap", 39, "imap.request.command", [], None, _BODY),
+    Difference("imap.pcap", 40, "imap.request.command", [], None, _BODY),
+    Difference("imap.pcap", 41, "imap.request.command", [], None, _BODY),
+    Difference("imap.pcap", 70, "imap.response_tag", ["A004"], [")", "A004"], _REST),
+    Difference(
+        "imap.pcap",
+        93,
+        "imap.line",
+        ["* 2 FETCH (UID 2 BODY[] {4248}\r\n"],
+        [],
+        "tshark waits for the literal's end to show the line that announced it",
+    ),
+    Difference("imap.pcap", 96, "imap.response_tag", ["A004"], [")", "A004"], _REST),
+    *(
+        Difference("pop.pcap", frame, "pop.request.command", [], ["AGFsaWNlAHMzY3IzdC1QVw=="], _CHALLENGE)
+        for frame in (12, 33, 54, 143)
+    ),
+    Difference(
+        "dialogue-smtp-pipelining.pcap",
+        9,
+        "smtp.command_line",
+        ["NOOP\r\n"],
+        [],
+        "a command behind a message's end",
+    ),
+    Difference(
+        "dialogue-smtp-pipelining.pcap",
+        11,
+        "smtp.command_line",
+        ["NOOP\r\n"],
+        ["NOOP\r\n", "STAR"],
+        "half a command is not one",
+    ),
+    Difference(
+        "dialogue-smtp-pipelining.pcap",
+        12,
+        "smtp.command_line",
+        ["STARTTLS\r\n"],
+        ["TTLS\r\n"],
+        "tshark misses a command that begins in the segment of another one",
+    ),
+    Difference(
+        "dialogue-smtp-auth.pcap",
+        19,
+        "smtp.command_line",
+        [],
+        ["YWxpY2UgMDEyMzQ1Njc4OWFiY2RlZg==\r\n"],
+        _CHALLENGE,
+    ),
+    Difference(
+        "dialogue-smtp-bdat.pcap",
+        9,
+        "smtp.command_line",
+        ["BDAT 13\r\n"],
+        [],
+        "a command in the segment of its chunk",
+    ),
+    Difference(
+        "dialogue-smtp-starttls-impatient.pcap",
+        7,
+        "smtp.command_line",
+        ["STARTTLS\r\n"],
+        None,
+        "TLS is no command",
+    ),
+    Difference(
+        "dialogue-smtp-starttls-impatient.pcap",
+        7,
+        "tls.handshake.extensions_server_name",
+        ["mail.example"],
+        [],
+        "a client that does not wait for 220",
+    ),
+    Difference(
+        "dialogue-imap-literals.pcap",
+        5,
+        "imap.line",
+        ["a1 LOGIN {5+}\r\n", " {9+}\r\n", "\r\n"],
+        ["a1 LOGIN {5+}\r\n"],
+        "tshark gives up on a LOGIN whose arguments are literals",
+    ),
+    Difference("dialogue-imap-literals.pcap", 9, "imap.request.command", [], ["STARTTLS"], _BODY),
+    Difference("dialogue-imap-literals.pcap", 14, "imap.response", ["a4 OK"], [" UID 4)", "a4 OK"], _REST),
+    Difference(
+        "dialogue-pop-pipelining.pcap", 7, "pop.request.command", ["STAT", "LIST"], ["STAT"], _PIPELINED
+    ),
+    Difference(
+        "dialogue-pop-pipelining.pcap", 8, "pop.response.indicator", ["+OK", "+OK"], ["+OK"], _PIPELINED
+    ),
+    Difference(
+        "dialogue-pop-pipelining.pcap",
+        11,
+        "pop.response.indicator",
+        [],
+        ["+OK"],
+        "a line of a message is no answer",
+    ),
+    Difference(
+        "dialogue-pop-pipelining.pcap",
+        13,
+        "pop.request.command",
+        ["STLS"],
+        ["LS"],
+        "a command over two segments",
+    ),
+    Difference(
+        "dialogue-pop-pipelining.pcap",
+        14,
+        "pop.response.description",
+        ["begin"],
+        [],
+        "tshark reads one answer a packet",
+    ),
+    Difference(
+        "dialogue-pop-pipelining.pcap",
+        15,
+        "pop.request.command",
+        [],
+        None,
+        "tshark missed STLS, so it misses TLS",
+    ),
+    Difference(
+        "dialogue-pop-pipelining.pcap",
+        15,
+        "tls.handshake.extensions_server_name",
+        ["mail.example"],
+        [],
+        "tshark missed STLS, so it misses TLS",
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def _tshark() -> None:
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark is not installed: it is what these tests compare with")
+
+
+def value_of(name: str, element: ET.Element) -> Value:
+    """The value of a PDML field, in the type that we give it."""
+    kind = ALL_FIELDS[name].type
+    if kind is FieldType.UINT:
+        return int(element.get("show", ""), 0)
+    if kind is FieldType.BOOL:
+        return element.get("show") != "0"
+    raw = bytes.fromhex(element.get("value", ""))
+    return raw if kind is FieldType.BYTES else raw.decode("latin-1")
+
+
+@cache
+def tsharks_fields(capture: str) -> list[Fields]:
+    """What tshark says of each packet, for the fields that we have."""
+    command = ["tshark", "-r", str(CAPTURES / capture), "-T", "pdml"]
+    pdml = subprocess.run(command, check=True, capture_output=True).stdout
+    packets: list[Fields] = []
+    for packet in ET.fromstring(pdml):
+        fields: Fields = {}
+        for element in packet.iter():
+            name = element.get("name", "")
+            if name in ALL_FIELDS:
+                value = True if element.tag == "proto" else value_of(name, element)
+                fields.setdefault(name, []).append(value)
+        packets.append(fields)
+    return packets
+
+
+@cache
+def our_fields(capture: str) -> list[Fields]:
+    """What our dissectors say of each packet."""
+    flows: dict[tuple[int, int], Dissector | None] = {}
+    packets: list[Fields] = []
+    for packet in rdpcap(str(CAPTURES / capture)):
+        fields: Fields = {}
+        packets.append(fields)
+        tcp = packet[TCP]
+        direction = Direction(tcp.sport in SERVER_PORTS)
+        client, server = (tcp.dport, tcp.sport) if direction else (tcp.sport, tcp.dport)
+        if (client, server) not in flows:
+            flows[client, server] = dissector_for(server, EVERYTHING, DEFAULT_PORTS)
+        length = packet[IP].len - 4 * packet[IP].ihl - 4 * tcp.dataofs
+        dissector = flows[client, server]
+        if length and dissector:
+            dissector.feed(direction, bytes(tcp.payload)[:length], fields)
+    return packets
+
+
+def comparable(name: str, values: list[Value]) -> list[Value]:
+    """Of booleans only which occur, because one a line and one a packet mean the same to a filter."""
+    if name in EMPTY_IN_TSHARK:
+        return []
+    return sorted(set(values)) if ALL_FIELDS[name].type is FieldType.BOOL else values
+
+
+def first_lines_only(fields: Fields) -> Fields:
+    """The replies as tshark 4.0 shows them: a line that continues a reply in the same packet is no smtp.response."""
+    responses = fields.get("smtp.response", [])
+    kept = [
+        number
+        for number in range(len(responses))
+        if number == 0 or not isinstance(before := responses[number - 1], str) or before[3:4] != "-"
+    ]
+    shortened = dict(fields)
+    for name in ("smtp.response", "smtp.response.code"):
+        if name in fields:
+            shortened[name] = [fields[name][number] for number in kept]
+    return shortened
+
+
+@pytest.mark.parametrize("capture", sorted(path.name for path in CAPTURES.glob("*.pcap")))
+def test_fields_of_every_packet_are_those_of_tshark(capture: str) -> None:
+    """Every field of every packet is what tshark shows, except in the packets that DIFFERENCES names with a reason."""
+    excused = {
+        (case.frame, field_group(case.field).partition(".")[0])
+        for case in DIFFERENCES
+        if case.capture == capture
+    }
+    ours, tsharks = our_fields(capture), tsharks_fields(capture)
+    assert len(ours) == len(tsharks)
+    assert any(fields for fields in tsharks)
+    wrong = []
+    for frame, (here, there) in enumerate(zip(map(first_lines_only, ours), tsharks, strict=True), start=1):
+        for name in here.keys() | there.keys():
+            if (frame, name.partition(".")[0]) in excused:
+                continue
+            mine, its = (comparable(name, fields.get(name, [])) for fields in (here, there))
+            if mine != its:
+                wrong.append(f"frame {frame} {name}: ours {mine}, tshark's {its}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("case", DIFFERENCES, ids=lambda case: f"{case.capture}-{case.frame}-{case.field}")
+def test_difference_to_tshark_is_as_described(case: Difference) -> None:
+    """Where we differ on purpose, our value is the right one and tshark's is still the wrong one."""
+    ours = our_fields(case.capture)[case.frame - 1].get(case.field, [])
+    tsharks = tsharks_fields(case.capture)[case.frame - 1].get(case.field, [])
+    assert ours == case.ours, case.why
+    assert tsharks != case.ours, "tshark agrees by now: remove this case"
+    if case.tsharks is not None:
+        assert tsharks == case.tsharks
+
+
+def test_field_names_are_wiresharks() -> None:
+    """Every field that we offer is one that tshark knows, so that any rule on it can be pasted into Wireshark."""
+    fields = subprocess.run(["tshark", "-G", "fields"], check=True, capture_output=True, text=True).stdout
+    known = {line.split("\t")[2] for line in fields.splitlines() if line.count("\t") >= 2}
+    assert set(ALL_FIELDS) <= known
