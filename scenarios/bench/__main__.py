@@ -1,0 +1,91 @@
+"""`make bench`: every figure against its bar, a table on the terminal, `bench.json` in the run folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import strftime, time
+
+from rich.console import Console
+from rich.table import Table
+
+from lab import sandbox
+from lab.errors import LabError
+from scenarios.bench.bulk import measure_bulk
+from scenarios.bench.connections import measure_connections
+from scenarios.bench.figures import Figure
+from scenarios.bench.latency import measure_latency
+from scenarios.bench.replaying import measure_engine
+from scenarios.runs import runs_directory
+
+DECIDED_EARLY = {"watch-sni": 0.95}
+WATCHED_TO_THE_END = {"watch-keyword": 0.30}
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Figure]]] = {
+    "engine": lambda d, a: measure_engine(
+        d, rate_bar=100_000, flat_bar=0.80, memory_bar_mb=150, rounds=a.pairs
+    ),
+    "latency": lambda d, a: measure_latency(d, connections=a.triggers, median_bar_us=300, p99_bar_us=2000),
+    "bulk": lambda d, a: measure_bulk(d, DECIDED_EARLY | WATCHED_TO_THE_END, pairs=a.pairs, seconds=a.seconds),
+    "connections": lambda d, a: measure_connections(d, DECIDED_EARLY, pairs=a.pairs, seconds=a.seconds),
+}
+
+
+def main() -> int:
+    """Measure; 0 when every bar is reached, 1 when not, 3 when this machine cannot."""
+    arguments = _arguments()
+    console = Console(stderr=True)
+    try:
+        sandbox.enter()
+        run_dir = runs_directory() / f"bench-{strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        run_dir.mkdir(parents=True)
+        figures: list[Figure] = []
+        for part in arguments.parts:
+            directory = run_dir / part
+            directory.mkdir()
+            with console.status(f"measuring {part}"):
+                figures += PARTS[part](directory, arguments)
+    except LabError as error:
+        console.print(str(error), markup=False)
+        return 3
+    bench = {
+        "schema": 1,
+        "time": int(time()),
+        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
+        "arguments": vars(arguments),
+        "figures": [figure.as_json() for figure in figures],
+    }
+    (run_dir / "bench.json").write_text(json.dumps(bench, indent=1))
+    Console().print(_table(figures))
+    print(f"{run_dir}/bench.json")
+    return 0 if all(figure.reached for figure in figures) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description="What the box costs, as ratios within one run.")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("--pairs", type=int, default=5, help="baseline and box in turn, this often")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
+    parser.add_argument("--triggers", type=int, default=500, help="for the latency")
+    return parser.parse_args()
+
+
+def _table(figures: list[Figure]) -> Table:
+    table = Table(title="what the box costs")
+    for heading in ("figure", "measured", "bar", ""):
+        table.add_column(heading)
+    for figure in figures:
+        value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.3g}"
+        word = "[green]reached[/]" if figure.reached else "[red]missed[/]" if figure.valid else "[red]invalid[/]"
+        sign = "at most" if figure.smaller_is_better else "at least"
+        table.add_row(figure.name, f"{value} {figure.unit}", f"{sign} {figure.bar:,g}", word)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
