@@ -305,11 +305,8 @@ class _DeploymentReader:
 
     def networks(self, node: Node, others: list[Subscriber]) -> tuple[Network, ...]:
         reader = self.reader
-        nodes = node.value if isinstance(node.value, list) else [node]
-        if not nodes:
-            reader.problem(node, "at least one address", "write address: [192.0.2.11]")
         found: list[Network] = []
-        for item in nodes:
+        for item in reader.one_or_more(node, "addresses"):
             text = item.value if isinstance(item.value, str) else ""
             try:
                 network = ip_network(text)

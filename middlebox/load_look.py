@@ -31,7 +31,7 @@ from middlebox.profile import (
     Uniform,
 )
 from middlebox.reader import optional
-from middlebox.yamlsource import Node, nearest
+from middlebox.yamlsource import Node, either, nearest
 
 MAX_COUNT = 64
 """Packets per answer and end; the largest documented group has 28 (chosen)."""
@@ -95,13 +95,22 @@ def read_number(
         try:
             return Computed(parse_expression(node.value))
         except (ValueError, RecursionError, MemoryError):  # the last two: brackets without end
-            hint = nearest(node.value, words) or f"names for arithmetic: {', '.join(sorted(NAMES))}"
+            hint = _number_hint(node.value, words)
             reader.problem(node, _number_forms(low, high, words), hint)
     return Constant(low)
 
 
 def _number_forms(low: int, high: int, words: Mapping[str, Number]) -> str:
     return f"a number from {low} to {high}, {', '.join(words)}, {{range: [a, b]}}, {{counter: ...}} or arithmetic"
+
+
+def _number_hint(text: str, words: Mapping[str, Number]) -> str:
+    """What its writer may have meant by a text that is no number of a look."""
+    if text.isdecimal():
+        return "it is too large"
+    unknown = [name for name in re.findall(r"[A-Za-z_]\w*", text) if name not in NAMES]
+    hint = nearest(text, words) or (nearest(unknown[0], NAMES) if unknown else "")
+    return hint or f"arithmetic knows the names {either(sorted(NAMES))}"
 
 
 def _read_number_mapping(reader: ProfileReader, node: Node, low: int, high: int) -> Number:

@@ -85,6 +85,10 @@ class Reader:
             self.problem(node, f"at least {at_least} of {what}", "add one")
         return node.value
 
+    def one_or_more(self, node: Node, what: str) -> list[Node]:
+        """The elements of a list that is not empty, or a single value as if it were one."""
+        return self.items(node, what, at_least=1) if isinstance(node.value, list) else [node]
+
     def text(self, node: Node, what: str) -> str:
         if not isinstance(node.value, str) or not node.value.strip():
             self.problem(node, what, "write text, in quotes if it looks like a number")
@@ -92,12 +96,13 @@ class Reader:
         return node.value
 
     def word(self, node: Node, choices: Iterable[str], *, what: str = "") -> str:
-        """One of the choices; the first of them where it is none."""
+        """One of the choices; the first of them where it is none. what: names long lists of choices in the message."""
         words = list(choices)
         if isinstance(node.value, str) and node.value in words:
             return node.value
         hint = nearest(node.value, words) if isinstance(node.value, str) else ""
-        self.problem(node, f"{what}{' ' if what else ''}{either(words)}", hint or "write one of these")
+        all_of_them = f"there are {', '.join(words)}" if what else "write one of these"
+        self.problem(node, what or either(words), hint or all_of_them)
         return words[0]
 
     def flag(self, node: Node) -> bool:
@@ -112,12 +117,14 @@ class Reader:
         self.problem(node, f"{what} from {low} to {high}", "change the number")
         return low
 
-    def share(self, node: Node, *, what: str = "a probability") -> float:
+    def share(
+        self, node: Node, *, what: str = "a probability", then: str = "88.2 % is written 0.882"
+    ) -> float:
         """A number from 0 to 1."""
         number = node.value
         if isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1:
             return float(number)
-        self.problem(node, f"{what} from 0 to 1", "88.2 % is written 0.882")
+        self.problem(node, f"{what} from 0 to 1", then)
         return 0.0
 
     def duration_ns(self, node: Node, *, at_least: int = 0) -> int:

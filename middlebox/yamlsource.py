@@ -95,7 +95,9 @@ class Node:
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """`did you mean <x>?`, or an empty text when nothing is near."""
-    near = get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    words = list(choices)
+    near = [choice for choice in words if len(word) > 2 and word in choice]
+    near += get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
 
 

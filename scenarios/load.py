@@ -18,7 +18,9 @@ from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
 from middlebox.units import RATE_UNITS, parse_quantity
 from middlebox.yamlsource import Node, Problem, ProfileError, ScenarioError, either, nearest
-from scenarios.load_steps import Play, read_controls, read_expectations, read_steps
+from scenarios.load_controls import read_controls
+from scenarios.load_expect import read_expectations
+from scenarios.load_steps import Play, read_steps
 from scenarios.model import (
     SERVICES,
     Link,
@@ -87,7 +89,7 @@ def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
     )
     box = _BoxReader(reader, path, slug, topology)
     middlebox = optional(fields, "middlebox", box.read, None)
-    play = Play(topology, services, middlebox, tuple(box.profiles.values()))
+    play = Play(topology, services, middlebox, box.profiles)
     steps = optional(fields, "steps", lambda n: read_steps(reader, n, play), ())
     return Scenario(
         slug=slug,
@@ -167,7 +169,7 @@ def _loss(reader: Reader, node: Node) -> float:
             share = -1.0
         if 0 <= share <= 1:
             return share
-    return reader.share(node, what="a share of lost packets")
+    return reader.share(node, what="a share of lost packets", then="3 % is written 3% or 0.03")
 
 
 def _services(reader: Reader, node: Node) -> Mapping[str, str]:
@@ -187,6 +189,7 @@ class _BoxReader:
         self.slug = slug
         self.hosts = [f"sim{i}" for i in range(1, topology.subscribers + 1)]
         self.profiles: dict[str, Profile] = {}
+        self.named: set[str] = set()
 
     def read(self, node: Node) -> Middlebox | None:
         reader = self.reader
@@ -197,14 +200,15 @@ class _BoxReader:
             if node.value == {}:
                 reader.problem(node, f"{NOTHING} or a profile", "write {profile: NAME}")
             return None
+        self.named = set()
         timeline = self.timeline(node, fields)
         subscribers: dict[str, tuple[PlannedPhase, ...]] = {}
         if "subscribers" in fields:
             for host, below in reader.mapping(fields["subscribers"], (), self.hosts).items():
                 subscribers[host] = self.timeline(below, reader.mapping(below, (), ("profile", "timeline")))
-        plain = len(timeline) == 1 and not subscribers and len(self.profiles) == 1
+        plain = len(timeline) == 1 and not subscribers and len(self.named) == 1
         return Middlebox(
-            name=next(iter(self.profiles)) if plain else self.slug,
+            name=next(iter(self.named)) if plain else self.slug,
             timeline=timeline,
             subscribers=MappingProxyType(subscribers),
             fail=optional(fields, "fail", lambda n: reader.word(n, ("open", "closed")), "open"),
@@ -231,11 +235,12 @@ class _BoxReader:
         if name in ("", NOTHING):
             return None
         is_file = "/" in name or name.endswith((".yaml", ".yml"))
-        wanted = str((self.folder / name).resolve()) if is_file else name
+        path = self.folder / name
         try:
-            profile = load_profile(wanted)
+            profile = load_profile(path if is_file else name)
         except ProfileError as error:
             add_reference_problems(reader, node, error)
             return None
         self.profiles[profile.name] = profile
-        return name if name in profile_names() else wanted
+        self.named.add(profile.name)
+        return name if name in profile_names() else str(path.resolve())
