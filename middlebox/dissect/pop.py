@@ -8,7 +8,6 @@ a message or a listing is never an answer, and a line of an AUTH exchange is nev
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ from middlebox.flow import Direction
 
 _CLIENT, _SERVER = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 
-# Commands waiting for their answers; older ones are forgotten. `chosen`, far beyond what clients pipeline.
+# Commands waiting for their answers; of more the oldest are forgotten. `chosen`, far beyond what clients pipeline.
 MAX_PENDING_COMMANDS = 64
 
 _ALWAYS_MULTILINE = frozenset({b"RETR", b"TOP", b"CAPA"})
@@ -45,7 +44,7 @@ class PopDissector(TextDissector):
 
     def __init__(self, *, wanted: bool, tls: TlsPlan | None) -> None:
         super().__init__(wanted=wanted, tls=tls)
-        self._pending: deque[tuple[bytes, bool]] | None = None  # command, whether lines follow +OK
+        self._pending: list[tuple[bytes, bool]] = []  # command, whether lines follow +OK
         self._body = DotBody()
         self._greeted = False
         self._challenged = False  # the client's next line goes on with AUTH
@@ -70,9 +69,9 @@ class PopDissector(TextDissector):
                 add(fields, "pop.request.parameter", argument.decode("latin-1"))
         command = word.upper()
         multiline = command in _ALWAYS_MULTILINE or (command in _MULTILINE_WITHOUT_ARGUMENT and not argument)
-        if self._pending is None:
-            self._pending = deque(maxlen=MAX_PENDING_COMMANDS)
         self._pending.append((command, multiline))
+        if len(self._pending) > MAX_PENDING_COMMANDS:
+            del self._pending[0]
         if command == b"STLS":
             self._tls_was_requested()
 
@@ -100,7 +99,7 @@ class PopDissector(TextDissector):
             return
         if not self._pending:
             return
-        command, multiline = self._pending.popleft()
+        command, multiline = self._pending.pop(0)
         if multiline and accepted:
             self._body.begin()
         if command == b"STLS":

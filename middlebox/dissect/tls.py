@@ -200,6 +200,9 @@ class TlsDissector(Dissector):
             half.out_of_step = False
             kind = data[position]
             length = data[position + 3] << 8 | data[position + 4]
+            if kind == HANDSHAKE and not self._found and body < size and data[body] not in _HANDSHAKE_TYPES:
+                self.alive = NOTHING_ALIVE
+                return
             wants_body = (kind == HANDSHAKE and half.clear) or (
                 kind == ALERT and length == 2 and self._plan.records
             )
@@ -207,13 +210,11 @@ class TlsDissector(Dissector):
                 end = body + length
                 if end > size:
                     half.pending = data[position:]
-                    if body > known:
+                    if known <= body < size:
                         self._note_presence(fields)
                     return
                 if kind == HANDSHAKE:
-                    if not self._handshake_record(half, data, body, end, fields):
-                        self.alive = NOTHING_ALIVE
-                        return
+                    self._handshake_record(half, data, body, end, fields)
                 elif not half.ciphered:
                     add(fields, "tls.alert_message.level", data[body])
                     add(fields, "tls.alert_message.desc", data[body + 1])
@@ -269,11 +270,11 @@ class TlsDissector(Dissector):
         if kind == CHANGE_CIPHER_SPEC:
             add(fields, "tls.change_cipher_spec", True)
 
-    def _handshake_record(self, half: _Half, data: bytes, start: int, end: int, fields: Fields) -> bool:
-        """Read the handshake messages of one complete record, `data[start:end]`. False: this is not TLS at all."""
+    def _handshake_record(self, half: _Half, data: bytes, start: int, end: int, fields: Fields) -> None:
+        """Read the handshake messages of one complete record, `data[start:end]`."""
         if half.ciphered and not half.message and not _may_be_hello(data, start, end):
             self._encrypted(half)
-            return True
+            return
         if half.tail:
             step = min(half.tail, end - start)
             half.tail -= step
@@ -289,25 +290,24 @@ class TlsDissector(Dissector):
             kind = header >> 24
             length = header & 0xFFFFFF
             if kind not in _HANDSHAKE_TYPES:
-                return self._found
+                return
             body = start + _MESSAGE_HEADER_BYTES
             start = body + length
             is_hello = kind in (CLIENT_HELLO, SERVER_HELLO) and length <= MAX_HANDSHAKE_BYTES
             if start > end:
                 if not self._plan.join_records:
-                    return True
+                    return
                 if is_hello:
                     half.message = data[body - _MESSAGE_HEADER_BYTES : end]
                 else:
                     half.tail = start - end
                     half.tail_header = header
-                return True
+                return
             self._message(header, fields)
             if is_hello:
                 self._hello(half, kind, data, body, start, fields)
         if start < end and self._plan.join_records:
             half.message = data[start:end]
-        return True
 
     def _message(self, header: int, fields: Fields) -> None:
         """Add the fields that every handshake message has. `header`: type and length as one 32-bit number."""
