@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import socket
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from middlebox import events
 from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
 from middlebox.firewall import Firewall, FirewallError
-from middlebox.injector import Injector
+from middlebox.injector import Injector, InjectorError
 from middlebox.kernel import Wiring, plan_for
 from middlebox.live import Box, JudgesPackets, on_signals, wall_clock
 from middlebox.load import load_deployment
@@ -64,9 +63,12 @@ def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = Engine
     with log:
         try:
             return _run(arguments, deployment, log, make_engine)
-        except (NotReadyError, FirewallError) as error:
+        except (NotReadyError, FirewallError, InjectorError) as error:
             print(error, file=sys.stderr)
             return 3
+        except Exception:  # noqa: BLE001  a bug of the edge: the rules are gone, the log is kept, the run is invalid
+            traceback.print_exc()
+            return 4
 
 
 def _run(
@@ -76,44 +78,36 @@ def _run(
     seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(4), "big")
     wiring = Wiring(arguments.inside, arguments.outside, fail_open=arguments.fail == "open")
     firewall = Firewall(plan_for(deployment), wiring)
-    engine = make_engine(deployment, Random(seed), clock())
+    injector = Injector()
     try:
-        injector = Injector()
-    except (OSError, subprocess.CalledProcessError) as error:
+        box = Box(
+            make_engine(deployment, Random(seed), clock()), inside=wiring.inside, firewall=firewall,
+            queue_number=wiring.queue, queue_packets=arguments.queue_packets, injector=injector, log=log,
+            fail_open=wiring.fail_open, clock=clock,
+        )  # fmt: skip
+    except OSError as error:
         raise NotReadyError(
-            f"expected to make a veth pair, got {error}; run the box as root of its namespace"
+            f"expected to serve queue {wiring.queue}, got {error}; "
+            "is another box running in this namespace, and does the kernel have NFQUEUE?"
         ) from error
-    with injector:
-        try:
-            box = Box(
-                engine, inside=wiring.inside, firewall=firewall, queue_number=wiring.queue,
-                queue_packets=arguments.queue_packets, injector=injector, log=log, fail_open=wiring.fail_open,
-                clock=clock,
-            )  # fmt: skip
-        except OSError as error:
-            raise NotReadyError(
-                f"expected queue {wiring.queue} to be free, got {error}; "
-                "is another box running in this namespace, and does the kernel have NFQUEUE?"
-            ) from error
-        wakeup = on_signals(box, lambda: load_deployment(arguments.profile))
-        log.write([events.run_started(clock(), _start_facts(arguments, deployment, seed))])
-        broken = False
-        try:
-            firewall.install()
-            _calm_down()
-            _say_ready(deployment, firewall)
-            box.run(wakeup)
-        except FirewallError:
-            raise
-        except Exception:  # noqa: BLE001  a bug of the loop: the rules go, the log is kept, the run is invalid
-            broken = True
-            traceback.print_exc()
-        finally:
-            firewall.remove()
-            box.finish()
-            figures = box.figures()
-            figures["valid"] &= not broken
-            log.write([events.run_ended(clock(), figures)])
+    wakeup = on_signals(box, lambda: load_deployment(arguments.profile))
+    log.write([events.run_started(clock(), _start_facts(arguments, deployment, seed))])
+    finished = False
+    try:
+        with injector:
+            try:
+                firewall.install()
+                _calm_down()
+                _say_ready(deployment, firewall)
+                box.run(wakeup)
+                finished = True
+            finally:
+                firewall.remove()
+                box.finish()
+    finally:
+        figures = box.figures()
+        figures["valid"] &= finished
+        log.write([events.run_ended(clock(), figures)])
     return 0 if figures["valid"] else 4
 
 

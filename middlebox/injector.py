@@ -34,21 +34,39 @@ _PORT_SYSCTLS: Final = {
 }
 
 
+class InjectorError(Exception):
+    """The port cannot be made."""
+
+
 class Injector:
-    """The port, as a context manager. OSError or CalledProcessError when it cannot be made."""
+    """The port: there while the context manager is entered. InjectorError: it cannot be made."""
 
     def __init__(self) -> None:
-        # What an earlier box left behind when it was killed: the same port, by name.
-        subprocess.run(["ip", "link", "delete", INJECT_FROM], stderr=subprocess.DEVNULL, check=False)
-        subprocess.run(["ip", "-batch", "-"], input=_SET_UP, text=True, check=True, capture_output=True)
-        for path, value in _PORT_SYSCTLS.items():
-            write_sysctl(path, value)
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._socket.bind((INJECT_FROM, 0))
         self._routed = {version: _header(_MAC_FROM, version) for version in (4, 6)}
         self._exact = {
             (ttl, version): _header(mac, version) for ttl, mac in EXACT_TTLS.items() for version in (4, 6)
         }
+
+    def __enter__(self) -> Self:
+        _delete()  # what an earlier box left behind when it was killed: the same port, by name
+        made = subprocess.run(
+            ["ip", "-batch", "-"], input=_SET_UP, text=True, capture_output=True, check=False
+        )
+        if made.returncode:
+            raise InjectorError(
+                f"expected to make a veth pair, got {made.stderr.strip()!r}; run the box as root of its namespace"
+            )
+        for path, value in _PORT_SYSCTLS.items():
+            write_sysctl(path, value)
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.bind((INJECT_FROM, 0))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+        _delete()
 
     def send(self, data: bytes) -> None:
         """Put one IP packet on its way. `data`: from the IP header on, as it leaves the box."""
@@ -59,19 +77,6 @@ class Injector:
             self._socket.send(self._routed[version] + with_ttl(data, ttl + 1))  # routing takes one
         else:
             self._socket.send(header + with_ttl(data, 255))
-
-    def close(self) -> None:
-        """Take the port away."""
-        self._socket.close()
-        subprocess.run(["ip", "link", "delete", INJECT_FROM], stderr=subprocess.DEVNULL, check=False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def write_sysctl(path: str, value: str) -> bool:
@@ -86,3 +91,7 @@ def write_sysctl(path: str, value: str) -> bool:
 def _header(source_mac: str, version: int) -> bytes:
     macs = bytes.fromhex((_MAC_INTO + source_mac).replace(":", ""))
     return macs + _ETHERTYPES[version]
+
+
+def _delete() -> None:
+    subprocess.run(["ip", "link", "delete", INJECT_FROM], stderr=subprocess.DEVNULL, check=False)

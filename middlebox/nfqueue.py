@@ -19,8 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from netfilterqueue import COPY_PACKET, NetfilterQueue
-from netfilterqueue import Packet as QueuedPacket
+from netfilterqueue import COPY_PACKET, NetfilterQueue, Packet as QueuedPacket
 
 __all__ = ["Overflow", "Queue", "QueuedPacket"]
 
@@ -55,7 +54,7 @@ class Queue:
     def __init__(
         self, number: int, on_packet: Callable[[QueuedPacket], None], *, max_packets: int = QUEUE_PACKETS
     ) -> None:
-        """OSError: no such thing in this kernel, not allowed, or another program serves this queue."""
+        """OSError: the kernel has no queues, does not allow it, or another program serves this one."""
         self.number = number
         self._queue = NetfilterQueue()
         self._socket = socket.socket(fileno=os.dup(self._queue.get_fd()))
@@ -71,6 +70,7 @@ class Queue:
         gso = struct.pack("!I", _NFQA_CFG_F_GSO)
         self._configure(_NFQA_CFG_FLAGS, gso, _NFQA_CFG_MASK, gso)
         self._reader = _Reader(self._socket)
+        self.overflow()  # not readable: better said now than at the end of a run
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +29,7 @@ SERVER4, SERVER6 = "203.0.113.25", "2001:db8:3::25"
 
 _ETH_P_ALL = 3
 _PACKET_OUTGOING = 4
-_AGENT = f"""
+_AGENT = """
 import os, socket, struct, sys
 channel = socket.socket(fileno=int(sys.argv[1]))
 channel.send(b"ready")
@@ -38,6 +40,8 @@ while request := channel.recv(12):
 
 _BOX_LINKS = """
 set -e
+# Nobody else is on these links: link-local addresses need not be tried out for a second.
+for i in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $i; done
 ip -batch - <<END
 link set lo up
 link add inside type veth peer name eth0 netns {client}
@@ -55,6 +59,8 @@ echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 
 _PEER_LINKS = """
 set -e
+# Nobody else is on these links: link-local addresses need not be tried out for a second.
+for i in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $i; done
 ip -batch - <<END
 link set lo up
 addr add {ipv4}/24 dev eth0
@@ -83,6 +89,7 @@ class Namespace:
         )
         self.pid = self._agent.pid
         self._enter = ["nsenter", "-t", str(self.pid), "-n"]
+        self._captures: list[Capture] = []
         self._identity: dict[str, Any] = {}
         if identity:
             self._enter += ["-U", "--preserve-credentials"]
@@ -96,7 +103,9 @@ class Namespace:
 
     def capture(self, interface: str = "eth0") -> Capture:
         """Everything that comes and goes on an interface from now on."""
-        return Capture(self.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL)), interface)
+        source = self.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+        self._captures.append(Capture(source, interface))
+        return self._captures[-1]
 
     def popen(self, argv: Sequence[str], **kwargs: Any) -> subprocess.Popen[bytes]:
         """Start a program in this namespace; its pid is the program's own."""
@@ -115,6 +124,8 @@ class Namespace:
         return done.stdout
 
     def close(self) -> None:
+        for capture in self._captures:
+            capture.close()
         self._channel.close()
         self._agent.wait()
 
@@ -147,7 +158,10 @@ class Capture:
 
 
 class Peers:
-    """The three namespaces, wired. `offloads`: leave segmentation and checksum offload on at the peers."""
+    """The three namespaces, wired. `offloads`: leave segmentation and checksum offload on at the peers.
+
+    `folder`: where programs in the namespaces may write, whoever they are; goes with them.
+    """
 
     def __init__(self, *, user: bool = False, offloads: bool = False) -> None:
         identity: dict[str, Any] = {}
@@ -158,7 +172,11 @@ class Peers:
             identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         if user or os.geteuid() != 0:
             identity = identity or {"user": None}
-            outer = ["unshare", "-Urn"]
+            # In two steps: only a network that is made after the ids are mapped belongs to the root in there.
+            outer = ["unshare", "-Ur", "unshare", "-n"]
+        # Not pytest's folder: the user of a user namespace may not even enter that.
+        self.folder = Path(tempfile.mkdtemp(prefix="peers-"))
+        self.folder.chmod(0o777)
         self.box = Namespace("box", outer, identity)
         if identity:
             inner = ["nsenter", "-t", str(self.box.pid), "-U", "--preserve-credentials", "--"]
@@ -203,6 +221,7 @@ class Peers:
     def close(self) -> None:
         for namespace in (self.client, self.server, self.box):
             namespace.close()
+        shutil.rmtree(self.folder)
 
     def __enter__(self) -> Self:
         return self

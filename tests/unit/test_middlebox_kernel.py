@@ -1,0 +1,327 @@
+"""What is queued is what a rule could need, and the text says so in words that iptables knows."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import socket
+import struct
+import subprocess
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given, strategies as st
+
+from middlebox import kernel
+from middlebox.filters import compile_filter
+from middlebox.kernel import (
+    PAYLOAD_BYTECODE,
+    PAYLOAD_EXPRESSION,
+    Plan,
+    Want,
+    Wiring,
+    install_text,
+    plan_for,
+    refresh_text,
+    remove_text,
+)
+from middlebox.packet import RST, SYN, decode, tcp_segment
+from middlebox.profile import (
+    Deployment,
+    Drop,
+    KeyPart,
+    Log,
+    Phase,
+    Placement,
+    Profile,
+    Residual,
+    Rule,
+    StateFrom,
+    TcpReading,
+)
+
+WIRING = Wiring("inside", "outside")
+CAREFREE = TcpReading(ends_on_rst=False)
+
+
+def deployment(*filters: str, tcp: TcpReading = CAREFREE, residual: Residual | None = None) -> Deployment:
+    """A box with one rule for each filter."""
+    rules = tuple(
+        Rule(f"rule-{number}", compile_filter(text), (Log(),), residual=residual)
+        for number, text in enumerate(filters)
+    )
+    profile = Profile("test", "Test", Placement.IN_PATH, rules, tcp=tcp)
+    return Deployment("test", (Phase(0, profile),))
+
+
+def rules_of(text: str, chain: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(f"-A {chain} ")]
+
+
+def queued_by(plan: Plan, *, family: int = 4) -> list[str]:
+    """The rules of the box's chain that lead to the queue."""
+    lines = rules_of(install_text(plan, WIRING, family=family, generation=1), "TAMPERLAB-BOX")
+    return [line for line in lines if line.endswith(("-j TAMPERLAB-DATA", "-j TAMPERLAB-QUEUE"))]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_payload_bytecode_is_what_tcpdump_makes_of_its_expression(family: int) -> None:
+    """The numbers in the source are the translation of the expression beside them."""
+    if shutil.which("tcpdump") is None:
+        pytest.skip("needs tcpdump as the oracle; CI has it")
+    made = subprocess.run(
+        ["tcpdump", "-y", "RAW", "-ddd", PAYLOAD_EXPRESSION[family]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout.strip().replace("\n", ",") == PAYLOAD_BYTECODE[family]
+
+
+def attach(receiver: socket.socket, bytecode: str) -> ctypes.Array[ctypes.c_char]:
+    """Have the kernel itself run the bytecode on what a socket receives; keep the result alive meanwhile."""
+    count, *instructions = bytecode.split(",")
+    packed = b"".join(struct.pack("HBBI", *map(int, one.split())) for one in instructions)
+    buffer = ctypes.create_string_buffer(packed)
+    program = struct.pack("HP", int(count), ctypes.addressof(buffer))
+    so_attach_filter = 26
+    receiver.setsockopt(socket.SOL_SOCKET, so_attach_filter, program)
+    return buffer
+
+
+def passes_filter(bytecode: str, data: bytes) -> bool:
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with sender, receiver:
+        attach(receiver, bytecode)
+        receiver.setblocking(False)
+        sender.send(data)
+        try:
+            return receiver.recv(0x10000) == data
+        except BlockingIOError:
+            return False
+
+
+@given(
+    ipv6=st.booleans(),
+    payload=st.binary(max_size=40),
+    options=st.integers(0, 10),
+    flags=st.integers(0, 0x1FF),
+    padding=st.integers(0, 6),
+)
+def test_payload_filter_passes_exactly_segments_with_payload(
+    ipv6: bool, payload: bytes, options: int, flags: int, padding: int
+) -> None:
+    """The kernel's own interpreter and our decoder agree on which segment carries payload."""
+    src, dst = ("2001:db8::1", "2001:db8::2") if ipv6 else ("192.0.2.1", "192.0.2.2")
+    data = tcp_segment(
+        src=ip_address(src).packed, dst=ip_address(dst).packed, sport=1, dport=2, seq=3, ack=4, flags=flags,
+        window=5, ttl=6, options=b"\1" * (4 * options), payload=payload,
+    )  # fmt: skip
+    packet = decode(data)
+    assert packet is not None
+    assert passes_filter(PAYLOAD_BYTECODE[6 if ipv6 else 4], data + bytes(padding)) == (
+        packet.payload_len > 0
+    )
+
+
+def test_ipv4_options_do_not_hide_a_payload() -> None:
+    """The header length is read, not assumed."""
+    plain = tcp_segment(
+        src=bytes(4), dst=bytes(4), sport=1, dport=2, seq=3, ack=4, flags=0, window=5, ttl=6, payload=b"x"
+    )
+    total = (len(plain) + 8).to_bytes(2, "big")
+    with_options = b"\x47" + plain[1:2] + total + plain[4:20] + bytes(8) + plain[20:]
+    empty = b"\x47" + plain[1:2] + (len(plain) + 7).to_bytes(2, "big") + plain[4:20] + bytes(8) + plain[20:-1]
+    assert passes_filter(PAYLOAD_BYTECODE[4], with_options)
+    assert not passes_filter(PAYLOAD_BYTECODE[4], empty)
+
+
+def test_ipv6_extension_headers_are_queued_whatever_they_hide() -> None:
+    """When in doubt a packet is looked at."""
+    bare = tcp_segment(src=bytes(16), dst=bytes(16), sport=1, dport=2, seq=3, ack=4, flags=0, window=5, ttl=6)
+    length = (len(bare) - 40 + 8).to_bytes(2, "big")
+    extended = bare[:4] + length + b"\x00" + bare[7:40] + b"\x06\x00" + bytes(6) + bare[40:]
+    assert not passes_filter(PAYLOAD_BYTECODE[6], bare)
+    assert passes_filter(PAYLOAD_BYTECODE[6], extended)
+
+
+def test_later_ipv4_fragments_are_queued() -> None:
+    """A fragment whose TCP header is elsewhere cannot be told to be empty."""
+    bare = tcp_segment(src=bytes(4), dst=bytes(4), sport=1, dport=2, seq=3, ack=4, flags=0, window=5, ttl=6)
+    assert not passes_filter(PAYLOAD_BYTECODE[4], bare)
+    assert passes_filter(PAYLOAD_BYTECODE[4], bare[:6] + b"\x00\x01" + bare[8:])
+
+
+def test_no_rule_queues_nothing() -> None:
+    """A box without rules, or whose rules can match nothing, costs nothing."""
+    for nothing in (Deployment("none", ()), deployment("tcp.dstport == 1 and tcp.dstport == 2")):
+        for family in (4, 6):
+            text = install_text(plan_for(nothing), WIRING, family=family, generation=1)
+            assert "NFQUEUE" not in text
+            assert "conntrack" not in text
+
+
+def test_ports_are_queued_in_both_directions() -> None:
+    """The answers of a watched port are needed too, to know what the connection is about."""
+    assert queued_by(plan_for(deployment("tcp.dstport == 465 and tls.handshake.type == 1"))) == [
+        "-A TAMPERLAB-BOX -p tcp -m multiport --dports 465 -j TAMPERLAB-DATA",
+        "-A TAMPERLAB-BOX -p tcp -m multiport --sports 465 -j TAMPERLAB-DATA",
+    ]
+
+
+def test_port_of_either_end_is_asked_for_once() -> None:
+    """`tcp.port` selects by source and by destination; one pair of rules covers both."""
+    assert len(queued_by(plan_for(deployment("tcp.port == 25 and tcp.len > 0")))) == 2
+
+
+def test_two_port_conditions_hold_together_in_both_directions() -> None:
+    """A rule on both ports does not bring all the traffic of one of them."""
+    assert queued_by(plan_for(deployment("tcp.srcport == 5 and tcp.dstport == 6 and tcp.len > 0"))) == [
+        "-A TAMPERLAB-BOX -p tcp -m multiport --dports 6 -m multiport --sports 5 -j TAMPERLAB-DATA",
+        "-A TAMPERLAB-BOX -p tcp -m multiport --sports 6 -m multiport --dports 5 -j TAMPERLAB-DATA",
+    ]
+
+
+def test_many_ports_are_spread_over_rules_that_iptables_takes() -> None:
+    """multiport takes fifteen numbers, a range counts as two."""
+    ports = ", ".join(str(port) for port in range(1, 41, 2)) + ", 100..200"
+    plan = plan_for(deployment(f"tcp.dstport in {{{ports}}} and tcp.len > 0"))
+    listed = [re.search(r"--dports (\S+)", line) for line in queued_by(plan)]
+    groups = [match.group(1) for match in listed if match]
+    assert len(groups) == 2
+    assert all(len(re.split("[,:]", group)) <= 15 for group in groups)
+    assert ",".join(groups) == ",".join(str(port) for port in range(1, 41, 2)) + ",100:200"
+
+
+def test_rule_on_flags_needs_every_segment() -> None:
+    """What looks at segments without payload must get them."""
+    assert queued_by(plan_for(deployment("tcp.flags.ack == 1"))) == [
+        "-A TAMPERLAB-BOX -p tcp -j TAMPERLAB-QUEUE"
+    ]
+
+
+def test_udp_rule_leaves_tcp_alone() -> None:
+    """Only the transport that a rule is about is queued."""
+    assert queued_by(plan_for(deployment("udp.dstport == 53"))) == [
+        "-A TAMPERLAB-BOX -p udp -m multiport --dports 53 -j TAMPERLAB-QUEUE",
+        "-A TAMPERLAB-BOX -p udp -m multiport --sports 53 -j TAMPERLAB-QUEUE",
+    ]
+
+
+def test_rule_without_transport_queues_everything() -> None:
+    """A rule on addresses sees ICMP too."""
+    lines = queued_by(plan_for(deployment("ip.addr == 192.0.2.0/24")))
+    assert [line.split(maxsplit=2)[2] for line in lines] == [
+        "-p tcp -j TAMPERLAB-QUEUE",
+        "! -p tcp -j TAMPERLAB-QUEUE",
+    ]
+
+
+def test_wider_want_swallows_narrower_ones() -> None:
+    """Nothing is tested twice: a rule on all ports makes port rules pointless."""
+    plan = plan_for(deployment("tcp.dstport == 25 and tcp.len > 0", "tcp.len > 0"))
+    assert plan.wants == (Want("tcp", None, None, every_segment=False),)
+
+
+def test_handshake_knob_needs_every_segment() -> None:
+    """A box that wants to see the handshake must see its bare ACK."""
+    plan = plan_for(deployment("tcp.dstport == 25 and tcp.len > 0", tcp=TcpReading(handshake=True)))
+    assert all(want.every_segment for want in plan.wants)
+
+
+@pytest.mark.parametrize(
+    ("reading", "flag"),
+    [
+        (TcpReading(ends_on_rst=False, state_from=StateFrom.SYN), "SYN"),
+        (TcpReading(ends_on_rst=True), "RST"),
+        (TcpReading(ends_on_rst=False, ends_on_fin=True), "FIN"),
+    ],
+)
+def test_tcp_knobs_bring_their_flags_to_user_space(reading: TcpReading, flag: str) -> None:
+    """Segments without payload are queued when a knob is about them, and only then."""
+    text = install_text(plan_for(deployment("tcp.len > 0", tcp=reading)), WIRING, family=4, generation=1)
+    flags = [line for line in rules_of(text, "TAMPERLAB-DATA") if "--tcp-flags" in line]
+    assert flags == [f"-A TAMPERLAB-DATA -p tcp --tcp-flags {flag} {flag} -j TAMPERLAB-QUEUE"]
+
+
+def test_flags_add_up_over_profiles() -> None:
+    """A box that changes its profile at noon must see at eleven what it will need at noon."""
+    early = deployment("tcp.len > 0", tcp=TcpReading(ends_on_rst=False, state_from=StateFrom.SYN)).timeline
+    late = deployment("tcp.len > 0", tcp=TcpReading(ends_on_rst=True)).timeline
+    assert plan_for(Deployment("both", early + late)).flags == SYN | RST
+
+
+def test_residual_on_addresses_needs_every_port() -> None:
+    """Who stays punished on all ports is watched on all ports, from the first SYN."""
+    residual = Residual((KeyPart.INSIDE_IP, KeyPart.OUTSIDE_IP), 1, False, (Log(),))
+    plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", residual=residual))
+    assert plan.wants == (Want("tcp", None, None, every_segment=True),)
+
+
+def test_residual_that_drops_needs_every_protocol() -> None:
+    """A dropped pair of hosts has no UDP either."""
+    residual = Residual((KeyPart.INSIDE_IP, KeyPart.OUTSIDE_IP), 1, False, (Drop(),))
+    plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", residual=residual))
+    assert plan.wants == (Want("any", None, None, every_segment=True),)
+
+
+def test_residual_on_a_port_stays_on_that_port() -> None:
+    """A key with the server's port asks for every segment of that port only."""
+    residual = Residual((KeyPart.INSIDE_IP, KeyPart.OUTSIDE_IP, KeyPart.OUTSIDE_PORT), 1, False, (Drop(),))
+    plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", residual=residual))
+    assert plan.wants == (Want("tcp", ((80, 80),), None, every_segment=True),)
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+def test_queue_is_bypassed_only_by_a_box_that_fails_open(fail_open: bool) -> None:
+    """With nobody at the queue packets pass or stop, as asked."""
+    wiring = Wiring("inside", "outside", fail_open=fail_open)
+    text = install_text(plan_for(deployment("tcp")), wiring, family=4, generation=1)
+    (queue,) = [line for line in text.splitlines() if "NFQUEUE" in line]
+    assert queue.endswith(" --queue-bypass") == fail_open
+
+
+def test_generation_stands_in_every_decided_mark() -> None:
+    """What was decided in an older generation decides nothing any more."""
+    text = install_text(plan_for(deployment("tcp")), WIRING, family=4, generation=0x1234)
+    decided = [line for line in rules_of(text, "TAMPERLAB-DECIDED") if "connmark" in line]
+    assert len(decided) == 4
+    assert all("--mark 0x1234" in line for line in decided)
+
+
+def test_refresh_leaves_the_jumps_alone() -> None:
+    """New rules come into the same chains: no packet finds the box missing."""
+    text = refresh_text(plan_for(deployment("tcp")), WIRING, family=4, generation=2)
+    assert "FORWARD" not in text
+    assert "PREROUTING" not in text
+    assert ":TAMPERLAB-BOX - [0:0]" in text
+
+
+def test_remove_takes_exactly_what_install_made() -> None:
+    """Every chain and every jump goes, nothing else is named."""
+    installed = install_text(plan_for(deployment("tcp")), WIRING, family=4, generation=1).splitlines()
+    removed = remove_text(WIRING).splitlines()
+    jumps = [line for line in installed if re.match(r"-A (FORWARD|PREROUTING) ", line)]
+    chains = [line[1:].split()[0] for line in installed if line.startswith(":")]
+    assert sorted(line for line in removed if line.startswith("-D")) == sorted(
+        "-D" + jump[2:] for jump in jumps
+    )
+    assert sorted(line[3:] for line in removed if line.startswith("-X")) == sorted(chains)
+    assert all(chain.startswith("TAMPERLAB-") for chain in chains)
+
+
+def test_marks_do_not_overlap() -> None:
+    """Each bit of the two marks means one thing."""
+    packet_bits = (
+        kernel.OFFLOAD_MASK,
+        kernel.GENERATION_MASK,
+        kernel.REPLY,
+        kernel.FIRST,
+        kernel.ANSWERED,
+        kernel.DROPPED,
+    )
+    connection_bits = (kernel.OFFLOAD_MASK, kernel.GENERATION_MASK, kernel.SEEN)
+    for bits in (packet_bits, connection_bits):
+        assert sum(bits) == sum(bits) & 0xFFFFFFFF
+        assert sum(bit.bit_count() for bit in bits) == sum(bits).bit_count()
