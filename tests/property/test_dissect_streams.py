@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.utils import rdpcap
 
