@@ -51,7 +51,7 @@ lint: ## style, types, who imports whom, sizes
 
 bench: ## throughput, connections a second, reaction time, as ratios of plain forwarding
 	@$(SETUP) core servers bench
-	@exec $(BIN)/tamperlab bench $(ARGS)
+	@exec $(BIN)/python -m scenarios.bench $(ARGS)
 
 shell: ## a prompt inside a running network: make shell SCENARIO=starttls-block
 	@[ -n '$(SCENARIO)' ] || { echo "expected SCENARIO=<name>, got nothing; see 'make scenarios'" >&2; exit 2; }

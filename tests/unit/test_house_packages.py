@@ -33,7 +33,8 @@ FAKES = {
     "debconf-set-selections": "cat >>$FAKE/debconf",
     "dpkg": """
         shift
-        for p; do echo "/lib/systemd/system/$p.service"; echo "/lib/systemd/system/$p@.service"; echo "/etc/init.d/$p"; done""",
+        for p; do printf "%s\\n" "/lib/systemd/system/$p.service" "/lib/systemd/system/$p@.service" "/etc/init.d/$p"
+        done""",
     "systemctl": """
         [ "$1" = is-enabled ] && { echo enabled; exit; }
         echo "systemctl $*" >>"$FAKE/log" """,
