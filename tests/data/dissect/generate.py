@@ -50,14 +50,19 @@ def write(name: str, port: int, dialogue: list[tuple[str, bytes]]) -> None:
     wrpcap(str(Path(__file__).parent / f"dialogue-{name}.pcap"), packets)
 
 
-def smtp() -> None:
-    hello = [("S", b"220 mail.example ESMTP\r\n"), ("C", b"EHLO sim1.example\r\n")]
-    hello += [("S", b"250-mail.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n")]
+SMTP_HELLO = [
+    ("S", b"220 mail.example ESMTP\r\n"),
+    ("C", b"EHLO sim1.example\r\n"),
+    ("S", b"250-mail.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n"),
+]
+
+
+def smtp_pipelining() -> None:
     write(
         "smtp-pipelining",
         587,
         [
-            *hello,
+            *SMTP_HELLO,
             ("C", b"MAIL FROM:<a@mail.example>\r\nRCPT TO:<b@mail.example>\r\nDATA\r\n"),
             ("S", b"250 ok\r\n250 ok\r\n354 go\r\n"),
             ("C", b"Subject: x\r\n\r\nSTARTTLS\r\n..\r\n.\r\nNOOP\r\n"),
@@ -71,11 +76,14 @@ def smtp() -> None:
             ("S", b"0 ok\r\n"),
         ],
     )
+
+
+def smtp_auth() -> None:
     write(
         "smtp-auth",
         587,
         [
-            *hello,
+            *SMTP_HELLO,
             ("C", b"AUTH PLAIN AGFsaWNlAHMzY3IzdC1QVw==\r\n"),
             ("S", b"535 no\r\n"),
             ("C", b"AUTH PLAIN\r\n"),
@@ -94,11 +102,14 @@ def smtp() -> None:
             ("S", b"250 ok\r\n"),
         ],
     )
+
+
+def smtp_bdat() -> None:
     write(
         "smtp-bdat",
         25,
         [
-            *hello,
+            *SMTP_HELLO,
             ("C", b"MAIL FROM:<>\r\n"),
             ("S", b"250 ok\r\n"),
             ("C", b"BDAT 13\r\nSTARTTLS\r\nabc"),
@@ -110,17 +121,20 @@ def smtp() -> None:
             ("S", b"221 bye\r\n"),
         ],
     )
+
+
+def smtp_starttls() -> None:
     write(
         "smtp-starttls-injection",
         587,
         [
-            *hello,
+            *SMTP_HELLO,
             ("C", b"STARTTLS\r\nRSET\r\n"),
             ("S", b"220 go\r\n250 injected\r\n"),
             ("C", client_hello("mail.example")),
         ],
     )
-    write("smtp-starttls-impatient", 587, [*hello, ("C", b"STARTTLS\r\n" + client_hello("mail.example"))])
+    write("smtp-starttls-impatient", 587, [*SMTP_HELLO, ("C", b"STARTTLS\r\n" + client_hello("mail.example"))])
 
 
 def imap() -> None:
@@ -173,6 +187,9 @@ def pop() -> None:
 
 
 if __name__ == "__main__":
-    smtp()
+    smtp_pipelining()
+    smtp_auth()
+    smtp_bdat()
+    smtp_starttls()
     imap()
     pop()
