@@ -16,7 +16,7 @@ from middlebox import events, packet as wire
 from middlebox.actions import Plan, passes, plan
 from middlebox.assignment import Assignment
 from middlebox.decision import PASS, Decision, Offload, Verdict
-from middlebox.dissect.base import Fields
+from middlebox.dissect.base import NOTHING_ALIVE, Fields
 from middlebox.events import Event, Trigger
 from middlebox.flow import Direction, Side
 from middlebox.flowtable import EndKey, Flow, FlowTable, HandshakeStep, LiveRules
@@ -111,7 +111,7 @@ class Engine:
         if flow is None:
             return PASS
         if flow.generation != self.generation:
-            self._assign(flow, p, ingress)
+            self._assign(flow, p, ingress)  # and finds its live rules below, when the packet is read
         program = flow.program
         if program is None:
             self._flows.remove(flow)
@@ -133,14 +133,16 @@ class Engine:
             if flow.halves[direction].dropped and (rule := flow.halves[direction].dropped_by(p)):
                 return self._dropped(p, flow, program, rule, now_ns)
             if flow.alive is not alive:
-                self._find_live_rules(flow, p)
-        for rule in flow.live[direction]:
+                flow.live = None
+        # What this packet completed can match, even if nothing of the kind can come any more.
+        rules = program.rules[direction] if flow.live is None and fields else self._live_rules(flow, p)[direction]
+        for rule in rules:
             if rule.when.matches(p, flow, fields):
                 decision = self._match(rule, p, flow, program, fields, now_ns)
                 return self._with_flow_seen(decision, flow, now_ns) if opened else decision
         if p.flags & program.ending_flags:
             self._flows.remove(flow)
-        decision = self._offload(flow)
+        decision = self._offload(flow, self._live_rules(flow, p))
         if opened and decision.offload is not Offload.PASS:
             return self._with_flow_seen(decision, flow, now_ns)
         return decision
@@ -175,7 +177,7 @@ class Engine:
             return None
         if sent_by is Direction.SERVER_TO_CLIENT or (sent_by is None and _sent_by_server(p)):
             key = (key[2], key[3], key[0], key[1])
-            flow = Flow(key, Side(1 - ingress), now_ns)
+            flow = Flow(key, ingress.opposite, now_ns)
             flow.direction = Direction.SERVER_TO_CLIENT
         else:
             flow = Flow(key, ingress, now_ns)
@@ -189,33 +191,36 @@ class Engine:
         before = flow.program
         flow.program, flow.subscriber = self._assignment.of(p.src if ingress is Side.INSIDE else p.dst)
         flow.generation = self.generation
-        if flow.program is None:
-            return
-        if flow.program is not before:
+        flow.live = None
+        if flow.program is not None and flow.program is not before:
             flow.blocked = (None, None)
             tcp = p.protocol == wire.PROTOCOL_TCP
             flow.dissector = flow.program.dissector(flow.key[3] & 0xFFFF) if tcp else None
             flow.alive = flow.dissector.alive if flow.dissector else None
-        self._find_live_rules(flow, p)
 
-    def _find_live_rules(self, flow: Flow, p: Packet) -> None:
-        """Keep, for each direction, the rules that some later packet could still match."""
+    def _live_rules(self, flow: Flow, p: Packet) -> LiveRules:
+        """For each direction, the rules that some later packet could still match; kept until something changes."""
+        if flow.live is not None:
+            return flow.live
         assert flow.program is not None
         here = flow.direction
         there = here.opposite
-        live = [(), ()]  # type: list[tuple[Rule, ...]]
-        alive = flow.alive or (frozenset(), frozenset())
-        live[here] = tuple(r for r in flow.program.rules[here] if r.when.may_match(p, flow, alive[here]))
+        alive = flow.alive or NOTHING_ALIVE
+        ours = tuple([r for r in flow.program.rules[here] if r.when.may_match(p, flow, alive[here])])
+        theirs: tuple[Rule, ...] = ()
         if flow.program.rules[there]:
             reply = p.reversed()
-            flow.direction, flow.ingress = there, Side(1 - flow.ingress)
-            live[there] = tuple(r for r in flow.program.rules[there] if r.when.may_match(reply, flow, alive[there]))
-            flow.direction, flow.ingress = here, Side(1 - flow.ingress)
-        flow.live = self._live.setdefault((live[0], live[1]), (live[0], live[1]))
+            ingress = flow.ingress
+            flow.direction, flow.ingress = there, ingress.opposite
+            theirs = tuple([r for r in flow.program.rules[there] if r.when.may_match(reply, flow, alive[there])])
+            flow.direction, flow.ingress = here, ingress
+        live = (ours, theirs) if here is Direction.CLIENT_TO_SERVER else (theirs, ours)
+        flow.live = self._live.setdefault(live, live)
+        return flow.live
 
-    def _offload(self, flow: Flow) -> Decision:
+    def _offload(self, flow: Flow, live: LiveRules) -> Decision:
         """Tell the kernel which directions of this connection need no more looking at."""
-        to_server, to_client = flow.live
+        to_server, to_client = live
         if to_server and to_client or (to_server or to_client) and flow.couples_directions:
             return PASS
         if not to_server and not to_client:

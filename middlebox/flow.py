@@ -17,7 +17,7 @@ class Direction(IntEnum):
 
     @property
     def opposite(self) -> Direction:
-        return Direction(1 - self)
+        return _OTHER_DIRECTION[self]
 
 
 class Side(IntEnum):
@@ -29,3 +29,12 @@ class Side(IntEnum):
     @property
     def word(self) -> str:
         return "inside" if self is Side.INSIDE else "outside"
+
+    @property
+    def opposite(self) -> Side:
+        return _OTHER_SIDE[self]
+
+
+# Looked up, because making an enum member from its number takes half a microsecond.
+_OTHER_DIRECTION = (Direction.SERVER_TO_CLIENT, Direction.CLIENT_TO_SERVER)
+_OTHER_SIDE = (Side.OUTSIDE, Side.INSIDE)

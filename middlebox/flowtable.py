@@ -84,7 +84,7 @@ class Flow:
         self.subscriber = ""
         self.dissector: Dissector | None = None
         self.alive: Alive | None = None
-        self.live: LiveRules = ((), ())
+        self.live: LiveRules | None = None  # not yet found, or to be found anew
         self.halves = (Half(), Half())
         self.handshake = HandshakeStep.NONE
         self.packets = 0

@@ -6,11 +6,11 @@ These are the knobs of `profile.TcpReading`; each decides whether some evasion w
 from __future__ import annotations
 
 from middlebox import packet as wire
-from middlebox.dissect.base import Fields
-from middlebox.flowtable import Flow, Half, HandshakeStep
+from middlebox.dissect.base import Dissector, Fields
 from middlebox.flow import Direction
+from middlebox.flowtable import Flow, Half, HandshakeStep
 from middlebox.packet import Packet
-from middlebox.profile import Reassembly, TcpReading
+from middlebox.profile import TcpReading
 from middlebox.program import Program
 from middlebox.seqnum import distance
 
@@ -40,29 +40,52 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Non
     if p.end == p.payload_start or not program.reads_streams:
         return
     stream = flow.halves[flow.direction]
-    window_bytes = program.window_bytes
     seq = (p.seq + 1) & 0xFFFFFFFF if p.flags & wire.SYN else p.seq
-    in_order = stream.next_seq is None or seq == stream.next_seq
-    payload = p.payload
-    if window_bytes and in_order:
-        p.stream_tail = stream.tail
-    for data, joined in stream.accept(seq, payload, program.profile.tcp):
+    dissector = flow.dissector
+    if dissector is not None and not dissector.alive[flow.direction] and not flow.couples_directions:
+        dissector = None
+    if stream.goes_on_at(seq, program.profile.tcp):
+        _read_on(p, flow, stream, seq, program.window_bytes, dissector, fields)
+    else:
+        _read_out_of_order(p, flow, stream, seq, program, dissector, fields)
+    if dissector is not None and dissector.alive is not flow.alive:
+        flow.alive = dissector.alive
+
+
+def _read_on(
+    p: Packet, flow: Flow, stream: Half, seq: int, window_bytes: int, dissector: Dissector | None, fields: Fields
+) -> None:
+    """The usual segment, in order: its payload, which may be 64 kB, is copied only if a dissector wants it."""
+    start, end = p.payload_start, p.end
+    stream.next_seq = (seq + end - start) & 0xFFFFFFFF
+    if window_bytes:
+        tail = p.stream_tail = stream.tail
+        if end - start >= window_bytes:
+            stream.tail = p.data[end - window_bytes : end]
+        else:
+            stream.tail = (tail + p.data[start:end])[-window_bytes:]
+    if dissector is not None:
+        dissector.feed(flow.direction, p.data[start:end], fields)
+
+
+def _read_out_of_order(
+    p: Packet, flow: Flow, stream: Half, seq: int, program: Program, dissector: Dissector | None, fields: Fields
+) -> None:
+    """A segment that is early, late, or fills a hole; what can be read now may be more or less than its payload."""
+    window_bytes = program.window_bytes
+    for data, joined in stream.accept(seq, p.payload, program.profile.tcp):
         if window_bytes:
-            _see_across_segments(p, stream.tail if joined else b"", data, payload, in_order)
-            stream.tail = data[-window_bytes:] if len(data) >= window_bytes else (stream.tail + data)[-window_bytes:]
-        dissector = flow.dissector
+            tail = stream.tail if joined else b""
+            _show_all_of(p, tail, data)
+            stream.tail = (tail + data)[-window_bytes:]
         if dissector is not None:
             if not joined:
                 dissector.restart(flow.direction)
             dissector.feed(flow.direction, data, fields)
-            if dissector.alive is not flow.alive:
-                flow.alive = dissector.alive
 
 
-def _see_across_segments(p: Packet, tail: bytes, data: bytes, payload: bytes, in_order: bool) -> None:
+def _show_all_of(p: Packet, tail: bytes, data: bytes) -> None:
     """A segment that fills a hole makes bytes readable that came before it in time: show rules all of them."""
-    if in_order and len(data) == len(payload):
-        return
     p.data = p.data[: p.payload_start] + data
     p.end = len(p.data)
     p.stream_tail = tail

@@ -48,15 +48,20 @@ class Stream:
         """Whether `seq` cannot belong to this stream."""
         return self.next_seq is not None and abs(distance(self.next_seq, seq)) > REUSE_DISTANCE
 
+    def goes_on_at(self, seq: int, reading: TcpReading) -> bool:
+        """Whether a segment at `seq` can be read as it is: in order, and nothing waits behind it."""
+        return (
+            (seq == self.next_seq or self.next_seq is None)
+            and self._early is None
+            and reading.reassembly is not Reassembly.NONE
+        )
+
     def accept(self, seq: int, payload: bytes, reading: TcpReading) -> tuple[Piece, ...]:
         """Take one segment; return what can be read now, in stream order. `payload` is not empty."""
-        expected = self.next_seq
-        if expected is None:
+        if self.goes_on_at(seq, reading):
             self.next_seq = (seq + len(payload)) & 0xFFFFFFFF
             return (Piece(payload, True),)
-        if seq == expected and self._early is None and reading.reassembly is not Reassembly.NONE:
-            self.next_seq = (seq + len(payload)) & 0xFFFFFFFF
-            return (Piece(payload, True),)
+        expected = seq if self.next_seq is None else self.next_seq
         if reading.reassembly is Reassembly.NONE:
             self._advance((seq + len(payload)) & 0xFFFFFFFF)
             return (Piece(payload, False),)
