@@ -19,7 +19,7 @@ from middlebox.packet import PROTOCOL_TCP, RST, decode, flag_letters
 from scenarios.captures import Captured
 from scenarios.crossings import crossed
 from scenarios.detectors.two_ended import Finding
-from scenarios.journeys import Event, Journey, community_id_of
+from scenarios.journeys import Event, Journey, community_id_of, is_afterwards
 from scenarios.model import (
     SUCCESS,
     Expectation,
@@ -101,7 +101,7 @@ def _check_outcome(expect: ExpectOutcome, view: View) -> CheckResult:
     )
     seen = ", ".join(run.outcome for run in runs) or "the step never ran"
     evidence = () if passed else _evidence(view.flows(expect.step), view.world, lambda journey: False)
-    return CheckResult(f"{expect.step}: {' or '.join(expect.outcomes)}", passed, seen, evidence)
+    return CheckResult(f"{expect.step} ends with {' or '.join(expect.outcomes)}", passed, seen, evidence)
 
 
 def _check_events(expect: ExpectEvents, view: View) -> CheckResult:
@@ -122,14 +122,14 @@ def _check_events(expect: ExpectEvents, view: View) -> CheckResult:
     else:
         count = sum(expect.towards is None or event.get("towards") == expect.towards for event in found)
         passed, seen = expect.count.holds(count), str(count)
-    text = f"events {expect.event} {expect.count.text}"
+    text = f"events: {expect.event} {expect.count.text}"
     for word, value in (
         ("by", expect.rule),
         ("of", expect.profile),
         ("towards", expect.towards),
         ("in step", expect.step),
     ):
-        text += f" {word} {value}" if value else ""
+        text += f", {word} {value}" if value else ""
     evidence = () if passed else _evidence(flows, view.world, lambda journey: _is_marked(journey))
     return CheckResult(text, passed, seen, evidence)
 
@@ -182,7 +182,11 @@ def _counted(name: str, flow: FlowEnds, capture: str, world: World) -> list[Jour
     if name == "forged_rst":
         return [journey for journey in resets if journey.forged is not None]
     sender = flow.client if name == "genuine_rst_from_client" else flow.server
-    return [journey for journey in resets if journey.forged is None and journey.packet.src == sender]
+    return [
+        j
+        for j in resets
+        if j.forged is None and j.packet.src == sender and not is_afterwards(j, world.journeys)
+    ]
 
 
 def _check_never_crosses(expect: ExpectNeverCrosses, view: View) -> CheckResult:

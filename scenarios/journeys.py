@@ -18,7 +18,7 @@ from hashlib import blake2b
 from typing import Any
 
 from middlebox.community import community_id
-from middlebox.packet import Packet, decode, flag_letters
+from middlebox.packet import RST, Packet, decode, flag_letters
 from scenarios.captures import Captured, fingerprint, is_flow_packet
 from scenarios.pairing import pair
 
@@ -233,3 +233,24 @@ def _last_before(journeys: Sequence[Journey], time_ns: int) -> Journey | None:
 def community_id_of(p: Packet) -> str:
     """The Community ID of the flow that a packet belongs to."""
     return community_id(p.src, p.sport, p.dst, p.dport, p.protocol)
+
+
+def is_afterwards(journey: Journey, journeys: Iterable[Journey]) -> bool:
+    """Whether a genuine RST only says that a connection is gone: a forged RST had reached its sender before.
+
+    A kernel that has accepted a RST answers late packets of its peer with one of its own (RFC 9293 3.10.7.1).
+    """
+    p = journey.packet
+    sender = journey.places[0]
+    if not p.flags & RST or journey.forged is not None or sender not in journey.seen:
+        return False
+    sent_ns = journey.seen[sender].time_ns
+    ends = (p.dst, p.dport, p.src, p.sport)
+    return any(
+        other.forged is not None
+        and other.packet.flags & RST
+        and (other.packet.src, other.packet.sport, other.packet.dst, other.packet.dport) == ends
+        and sender in other.seen
+        and other.seen[sender].time_ns <= sent_ns
+        for other in journeys
+    )

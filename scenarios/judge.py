@@ -13,8 +13,7 @@ from middlebox.packet import ACK, PROTOCOL_TCP, SYN
 from scenarios.captures import Captured, read_capture
 from scenarios.checks import View, check, own_checks, problems_of
 from scenarios.detectors.two_ended import Finding, find_unsent_resets
-from scenarios.journeys import Journey, collect, explain
-from scenarios.journeys import World as Places
+from scenarios.journeys import Journey, World as Places, collect, explain
 from scenarios.model import Expectation
 from scenarios.record import FlowEnds, Play, StepRun, World
 

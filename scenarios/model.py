@@ -41,8 +41,8 @@ CAPTURE_COUNTS = ("forged_rst", "genuine_rst_from_client", "genuine_rst_from_ser
 """What a `capture:` expectation can count.
 
 forged_rst: RSTs in that capture that the events say the box forged.
-genuine_rst_from_client / _from_server: RSTs in that capture with the client's (server's) address as source that were
-not forged. Note that a kernel which has accepted a forged RST answers late packets of its peer with a genuine RST.
+genuine_rst_from_client / _from_server: RSTs in that capture that the client (server) sent of its own accord. A kernel
+which has accepted a forged RST answers late packets of its peer with a genuine RST: those are not counted.
 """
 
 NEVER_CROSSES = ("auth", "mail", "starttls", "application-data")

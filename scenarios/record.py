@@ -11,7 +11,7 @@ Must never: decide anything. `scenarios.checks` judges, `scenarios.runner` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -50,6 +50,14 @@ class FlowEnds:
         ends = (p.src, p.sport, p.dst, p.dport)
         there = (self.client, self.client_port, self.server, self.server_port)
         return ends == there or ends == there[2:] + there[:2]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FlowEnds:
+        """What `as_json` made."""
+        return cls(
+            ip_address(data["client"]).packed, data["client_port"], ip_address(data["server"]).packed,
+            data["server_port"], data["client_host"], data["server_host"],
+        )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -14,10 +14,10 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -79,27 +79,30 @@ def plans(scenario: Scenario, *, controls: bool = True) -> list[Plan]:
 def play(scenario: Scenario, directory: Path, *, controls: bool, progress: Progress) -> Record:
     """Play a scenario and its controls and judge them. directory: the run's, new and empty.
 
-    LabError: the machine is not ready. Files: see docs; result.json is written by the caller.
+    LabError: the machine is not ready. result.json is written by the caller.
     """
     began = time.monotonic()
     record = Record(scenario.slug, scenario.purpose, directory.name, directory, scenario.seed)
     progress("building the network")
+    with opened_stage(scenario, directory) as stage:
+        for plan in plans(scenario, controls=controls):
+            progress("running the steps" if plan.name == MAIN else f"running the control {plan.name}")
+            with stage.running(plan) as running:
+                running.play()
+            record.worlds.append(running.world)
+        record.facts = stage.facts()
+    record.seconds = time.monotonic() - began
+    return record
+
+
+@contextmanager
+def opened_stage(scenario: Scenario, directory: Path) -> Iterator[Stage]:
+    """The scenario's network with its servers, up until the end of the `with` block. LabError as in `play`."""
     with ExitStack() as stack:
         lab = stack.enter_context(build_lab(scenario, directory))
         cast = start_cast(scenario, lab, directory / "services")
         stack.callback(cast.stop)
-        stage = Stage(scenario, lab, cast, directory, stack)
-        for plan in plans(scenario, controls=controls):
-            progress("running the steps" if plan.name == MAIN else f"running the control {plan.name}")
-            record.worlds.append(stage.play(plan))
-        record.facts = {
-            "lab": lab.facts,
-            "services": cast.facts(),
-            "python": platform.python_version(),
-            "machine": platform.platform(),
-        }
-    record.seconds = time.monotonic() - began
-    return record
+        yield Stage(scenario, lab, cast, directory, stack)
 
 
 def build_lab(scenario: Scenario, directory: Path) -> Lab:
@@ -122,7 +125,7 @@ class Stage:
 
     def __init__(self, scenario: Scenario, lab: Lab, cast: Cast, directory: Path, stack: ExitStack) -> None:
         self._scenario = scenario
-        self._lab = lab
+        self.lab = lab
         self._cast = cast
         self._directory = directory
         self._stack = stack
@@ -136,8 +139,22 @@ class Stage:
             inside=lambda address: any(ip_address(address) in network for network in networks),
         )
 
-    def play(self, plan: Plan) -> World:
-        """Play one world from the start of its captures to their end, and judge it."""
+    @property
+    def families(self) -> tuple[int, ...]:
+        return self._scenario.families
+
+    def facts(self) -> dict[str, object]:
+        """What the run was made with."""
+        return {
+            "lab": self.lab.facts,
+            "services": self._cast.facts(),
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+        }
+
+    @contextmanager
+    def running(self, plan: Plan) -> Iterator[Running]:
+        """Captures and box of one world, from ready to judged."""
         captures = self._start_captures(plan)
         box = self._start_box(plan)
         self._cast.wait_ready()
@@ -145,34 +162,28 @@ class Stage:
         if box is not None:
             box.wait_ready()
         world = World(plan.name, plan.why, self._directory / plan.captures, box is not None)
-        families = self._scenario.families
-        with ThreadPoolExecutor(len(families)) as pool:
-            world.plays = list(pool.map(lambda family: self._play_family(plan, family, box), families))
-        self._lab.wait_until_quiet()
+        yield Running(self, plan, box, world)
+        self.lab.wait_until_quiet()
         status = None
         if box is not None:
             status = box.stop()
             world.box = {"status": status, **box.ready}
             world.events = read_events(box.events)
-        counts = captures.stop()
-        world.problems += [
-            f"the capture of {name} missed {count.dropped} packets"
-            for name, count in counts.items()
-            if count.dropped
-        ]
+        for name, count in captures.stop().items():
+            if count.dropped:
+                world.problems.append(f"the capture of {name} missed {count.dropped} packets")
         delivered = self._cast.delivered(plan.name)
-        for played in world.plays:
-            played.delivered = delivered.get(played.family, [])
-            world.problems += played.problems
+        for play in world.plays:
+            play.delivered = delivered.get(play.family, [])
+            world.problems += play.problems
         judge(world, plan.expect, captures.paths, self._view, box_status=status)
-        return world
 
     def _start_captures(self, plan: Plan) -> Captures:
         directory = self._directory / plan.captures
         directory.mkdir(parents=True, exist_ok=True)
-        box = self._lab.box
+        box = self.lab.box
         places = {
-            name: (self._lab.hosts[name].pid, self._lab.hosts[name].interface) for name in self._ends
+            name: (self.lab.hosts[name].pid, self.lab.hosts[name].interface) for name in self._ends
         } | {
             journey_map.BOX_INSIDE: (box.pid, box.inside_interface),
             journey_map.BOX_OUTSIDE: (box.pid, box.outside_interface),
@@ -191,42 +202,17 @@ class Stage:
         file = self._directory / plan.file("box", "yaml")
         file.write_text(deployment_yaml(plan.middlebox, self._addresses))
         return BoxProcess(
-            self._lab.box, file, self._directory / plan.file("events", "jsonl"),
+            self.lab.box, file, self._directory / plan.file("events", "jsonl"),
             self._directory / plan.file("box", "log"), seed=self._scenario.seed, fail=plan.middlebox.fail,
         )  # fmt: skip
 
-    def _play_family(self, plan: Plan, family: int, box: BoxProcess | None) -> Play:
-        play = Play(family)
-        directory = self._directory / "clients" / plan.name / f"ipv{family}"
-        directory.mkdir(parents=True)
-        waited_for = 0
-        for item in plan.steps:
-            match item:
-                case Step():
-                    play.steps.append(self._run_step(item, plan, family, directory))
-                case Together(steps=steps):
-                    with ThreadPoolExecutor(len(steps)) as pool:
-                        play.steps += pool.map(
-                            lambda step: self._run_step(step, plan, family, directory), steps
-                        )
-                case Wait() if box is not None:
-                    timeout_s = item.timeout_ns / 1e9
-                    found = box.wait_for_event(item.event, item.where, timeout_s=timeout_s, after=waited_for)
-                    if found is None:
-                        where = ", ".join(f"{key}={value}" for key, value in item.where.items())
-                        play.problems.append(
-                            f"waited {timeout_s:g} s for {item.event} {where}, it never came (IPv{family})"
-                        )
-                        return play
-                    waited_for = found
-        return play
-
-    def _run_step(self, step: Step, plan: Plan, family: int, directory: Path) -> StepRun:
+    def run_step(self, step: Step, plan: Plan, family: int, directory: Path) -> StepRun:
+        """Run one client to its end; its flows are found later, in the captures."""
         client = CLIENTS[step.client]
         server_host = TARGETS[step.to][0]
         target = self._cast.target(step, family=family, world=plan.name, directory=directory)
         started_ns = time.time_ns()
-        result = client.run(self._lab.hosts[step.on], target)
+        result = client.run(self.lab.hosts[step.on], target)
         which = 0 if family == 4 else 1
         return StepRun(
             step=step, outcome=str(result.outcome), succeeded=str(result.outcome) in SUCCESSES,
@@ -237,25 +223,56 @@ class Stage:
             server_host=server_host, port=step.port or client.port,
         )  # fmt: skip
 
+    def clients_directory(self, plan: Plan, family: int) -> Path:
+        """A new folder for the files of a play's clients."""
+        directory = self._directory / "clients" / plan.name / f"ipv{family}"
+        directory.mkdir(parents=True)
+        return directory
 
-def restrict(
-    scenario: Scenario, *, family: int | None = None, mail: str | None = None, seed: int | None = None
-) -> Scenario:
-    """The scenario with choices of the command line put in. ValueError: a choice that it does not offer."""
-    if family is not None:
-        if family not in scenario.families:
-            offered = ", ".join(f"IPv{one}" for one in scenario.families)
-            raise ValueError(
-                f"expected an IP version of {scenario.slug}, got {family!r}; it is played over {offered}"
-            )
-        scenario = replace(scenario, families=(family,))
-    if mail is not None:
-        services = {
-            name: mail if name in ("mail", "provider") else program
-            for name, program in scenario.services.items()
-        }
-        scenario = replace(scenario, services=services)
-    return scenario if seed is None else replace(scenario, seed=seed)
+
+class Running:
+    """A world whose captures and box are running."""
+
+    def __init__(self, stage: Stage, plan: Plan, box: BoxProcess | None, world: World) -> None:
+        self._stage = stage
+        self._plan = plan
+        self._box = box
+        self.world = world
+
+    def play(self) -> None:
+        """Run the world's steps over each of its IP versions, side by side."""
+        families = self._stage.families
+        with ThreadPoolExecutor(len(families)) as pool:
+            self.world.plays = list(pool.map(self._play_family, families))
+
+    def _play_family(self, family: int) -> Play:
+        play = Play(family)
+        directory = self._stage.clients_directory(self._plan, family)
+        seen_events = 0
+
+        def run(step: Step) -> StepRun:
+            return self._stage.run_step(step, self._plan, family, directory)
+
+        for item in self._plan.steps:
+            match item:
+                case Step():
+                    play.steps.append(run(item))
+                case Together(steps=steps):
+                    with ThreadPoolExecutor(len(steps)) as pool:
+                        play.steps += pool.map(run, steps)
+                case Wait() if self._box is not None:
+                    timeout_s = item.timeout_ns / 1e9
+                    found = self._box.wait_for_event(
+                        item.event, item.where, timeout_s=timeout_s, after=seen_events
+                    )
+                    if found is None:
+                        where = ", ".join(f"{key}={value}" for key, value in item.where.items())
+                        play.problems.append(
+                            f"waited {timeout_s:g} s for {item.event} {where} over IPv{family}, it never came"
+                        )
+                        break
+                    seen_events = found
+        return play
 
 
 def tidy(directory: Path) -> None:

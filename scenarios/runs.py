@@ -11,6 +11,8 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scenarios.errors import ArgumentError
+
 LATEST = "latest"
 RESULT = "result.json"
 
@@ -41,7 +43,7 @@ def new_run(slug: str) -> Path:
 def find_run(name: str) -> Path:
     """The folder of a run: by id, `latest`, a part of an id that only one run has, or a path.
 
-    FileNotFoundError: there is none, or more than one; the message says which there are.
+    ArgumentError: there is none, or more than one; the message says which there are.
     """
     runs = runs_directory()
     for path in (runs / name, Path(name)):
@@ -52,8 +54,8 @@ def find_run(name: str) -> Path:
     if len(matching) == 1:
         return runs / matching[0]
     if matching:
-        raise FileNotFoundError(
+        raise ArgumentError(
             f"expected one run, got {name!r} which fits {', '.join(matching[-5:])}; give more of it"
         )
     newest = ", ".join(finished[-5:]) or "none yet: tamperlab run SCENARIO"
-    raise FileNotFoundError(f"expected a finished run in {runs}, got {name!r}; there are: {newest}")
+    raise ArgumentError(f"expected a finished run in {runs}, got {name!r}; there are: {newest}")

@@ -6,19 +6,22 @@ first packet, sequence numbers relative to each side's first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 from middlebox.flow import Direction
 from middlebox.packet import ACK, PROTOCOL_TCP, Packet
-from scenarios.journeys import Event, Journey
+from scenarios.journeys import Event, Journey, is_afterwards
 from scenarios.record import FlowEnds
 from scenarios.report.words import TLS_CONTINUED, TLS_DATA, Reader, flag_words, size_words
 
 FOLD_FROM = 5
 """A stretch of so many packets that say nothing new is shown as one row (chosen)."""
+
+AFTERWARDS = "RST: no such connection"
+"""Said of a genuine RST that answers a packet for a connection which a forged RST has ended."""
 
 
 class Column(IntEnum):
@@ -27,7 +30,7 @@ class Column(IntEnum):
     SERVER = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """One packet, or a folded stretch of them.
 
@@ -53,6 +56,19 @@ class Row:
     packets: int = 1
     n_bytes: int = 0
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """What `as_json` made."""
+        rightward = data["direction"] == Direction.CLIENT_TO_SERVER.word
+        return cls(
+            time_ms=data["time_ms"], direction=Direction.CLIENT_TO_SERVER if rightward else Direction.SERVER_TO_CLIENT,
+            start=Column[data["from"].upper()], end=Column[data["to"].upper()], complete=data["arrived"],
+            words=data["words"], numbers=data["numbers"], text=data["text"], forged=data["forged_by"] or "",
+            dropped=data["dropped_by"] or "", triggered=tuple(data["triggered"]), packets=data["packets"],
+            n_bytes=data["bytes"],
+            seen={place: (at["frame"], at["time_ms"]) for place, at in data["seen"].items()},
+        )  # fmt: skip
+
     @property
     def rightward(self) -> bool:
         return self.direction is Direction.CLIENT_TO_SERVER
@@ -71,14 +87,25 @@ class Row:
         }  # fmt: skip
 
 
-def ladder(journeys: Sequence[Journey], flow: FlowEnds, *, fold: bool = True) -> list[Row]:
-    """The rows of one flow. journeys: any, by the time they began; those of other flows are left out."""
+def ladder(
+    journeys: Sequence[Journey], flow: FlowEnds, *, fold: bool = True, only: Collection[int] | None = None
+) -> list[Row]:
+    """The rows of one flow.
+
+    journeys: any, by the time they began; those of other flows are left out. only: ids of the journeys to show, with
+    times and sequence numbers as in the whole flow.
+    """
     own = [journey for journey in journeys if flow.holds(journey.packet)]
     if not own:
         return []
     numbers = _RelativeNumbers(own, flow)
     reader = Reader()
     rows = [_row(journey, flow, own[0].start_ns, numbers, reader) for journey in own]
+    for row, journey in zip(rows, own, strict=True):
+        if is_afterwards(journey, own):
+            row.text = AFTERWARDS
+    if only is not None:
+        return [row for row, journey in zip(rows, own, strict=True) if id(journey) in only]
     return _fold(rows) if fold else rows
 
 
@@ -172,8 +199,9 @@ def _fold(rows: list[Row]) -> list[Row]:
 
 def _folded_row(stretch: list[Row]) -> Row:
     n_bytes = sum(row.n_bytes for row in stretch)
+    took_ms = stretch[-1].time_ms - stretch[0].time_ms
     return Row(
         time_ms=stretch[0].time_ms, direction=stretch[0].direction, start=Column.CLIENT, end=Column.SERVER,
-        complete=True, words=f"{len(stretch)} packets, {size_words(n_bytes)}, {stretch[-1].time_ms - stretch[0].time_ms:.0f} ms",
+        complete=True, words=f"{len(stretch)} packets, {size_words(n_bytes)}, {took_ms:.0f} ms",
         packets=len(stretch), n_bytes=n_bytes,
     )  # fmt: skip

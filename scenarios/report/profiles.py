@@ -1,0 +1,99 @@
+"""A profile with the source of each of its values, and the list of profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from ruamel.yaml import YAML
+
+from middlebox.profile import CHOSEN, Profile
+
+
+def profile_json(profile: Profile) -> dict[str, Any]:
+    """The profile as it stands in its file, and for each value where it comes from."""
+    written = YAML(typ="safe").load(Path(profile.path).read_text(encoding="utf-8"))
+    values = [
+        {"path": path, "value": _plain(value_at(written, path)), "source": source}
+        for path, source in profile.provenance.items()
+    ]
+    return {
+        "profile": profile.name,
+        "title": profile.title,
+        "placement": profile.placement.value,
+        "path": profile.path,
+        "rules": [
+            {
+                "name": rule.name,
+                "when": " ".join(rule.when.text.split()),
+                "wireshark": rule.when.needs.wireshark,
+            }
+            for rule in profile.rules
+        ],
+        "sources": [
+            {"key": source.key, "what": source.what, "url": source.url} for source in profile.sources
+        ],
+        "values": values,
+    }
+
+
+def print_profile(console: Console, profile: Profile) -> None:
+    """What it does, value by value with the source of each, and the sources."""
+    data = profile_json(profile)
+    ascii_only = console.options.ascii_only
+    console.print(Text.assemble((data["profile"], "bold"), "  ", data["title"]), highlight=False)
+    console.print(Text(f"{data['placement']}, {data['path']}", "dim"), highlight=False, overflow="fold")
+    table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("value of", overflow="fold")
+    table.add_column("is", overflow="fold")
+    table.add_column("says", overflow="fold")
+    names = {f"rules.{number}": rule["name"] for number, rule in enumerate(data["rules"])}
+    for value in data["values"]:
+        style = "dim" if value["source"] == CHOSEN else "bold green"
+        table.add_row(_named(value["path"], names), str(value["value"]), Text(value["source"], style))
+    console.print(table, highlight=False)
+    for source in data["sources"]:
+        console.print(Text.assemble((source["key"], "bold green"), f"  {source['what']}"), highlight=False)
+        if source["url"]:
+            console.print(Text(f"  {source['url']}", "dim"), highlight=False, overflow="fold")
+    console.print(Text(f"{CHOSEN}  nobody has published this number", "dim"), highlight=False)
+
+
+def profiles_table(profiles: Iterable[Profile], *, ascii_only: bool) -> Table:
+    """Name, placement, title and number of rules of each."""
+    table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("profile", "placement", "rules", "title"):
+        table.add_column(heading, overflow="fold")
+    for profile in profiles:
+        name = Text(profile.name, "bold")
+        table.add_row(name, profile.placement.value, str(len(profile.rules)), profile.title)
+    return table
+
+
+def value_at(written: Any, path: str) -> Any:
+    """The value at `rules.0.when` of a loaded YAML file; None where the file leaves it out."""
+    for key in path.split("."):
+        if isinstance(written, list) and key.isdigit() and int(key) < len(written):
+            written = written[int(key)]
+        elif isinstance(written, dict) and key in written:
+            written = written[key]
+        else:
+            return None
+    return written
+
+
+def _named(path: str, names: dict[str, str]) -> str:
+    """`rules.1.when` -> `reset-both-on-starttls: when`."""
+    for prefix, name in names.items():
+        if path.startswith(f"{prefix}."):
+            return f"{name}: {path.removeprefix(prefix)[1:]}"
+    return path
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(value.split()) if isinstance(value, str) else value

@@ -1,0 +1,71 @@
+"""Steps and what became of them: the scenario and its controls side by side, IPv4 and IPv6."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+Json = Mapping[str, Any]
+
+
+def outcomes_table(result: Json, *, ascii_only: bool = False) -> Table:
+    """One row per step, one column per world. Outcomes that are alike over both IP versions are written once."""
+    table = Table(
+        box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False, header_style="bold", expand=False
+    )
+    table.add_column("step", overflow="fold")
+    worlds = result["worlds"]
+    for world in worlds:
+        table.add_column(heading(world), overflow="fold")
+    for step in step_names(worlds):
+        first = next(found for world in worlds if (found := _steps(world, step)))[0][1]
+        what = Text(step, "bold")
+        what.append(f"\n{first['client']}\n{first['on']} to {first['to']}", "dim")
+        table.add_row(what, *(_cell(_steps(world, step), first["port"]) for world in worlds))
+    return table
+
+
+def heading(world: Json) -> str:
+    """`with the box`, or the control's name."""
+    if world["control"]:
+        return f"control\n{world['name']}"
+    return "with the box" if world["with_box"] else "no box"
+
+
+def step_names(worlds: Sequence[Json]) -> list[str]:
+    """Every step that ran anywhere, in order."""
+    return list(
+        dict.fromkeys(s["step"] for world in worlds for play in world["plays"] for s in play["steps"])
+    )
+
+
+def family_words(families: Sequence[int]) -> str:
+    """`IPv4`, `IPv4 IPv6`."""
+    return " ".join(f"IPv{family}" for family in families)
+
+
+def _steps(world: Json, name: str) -> list[tuple[int, Json]]:
+    return [
+        (play["family"], step) for play in world["plays"] for step in play["steps"] if step["step"] == name
+    ]
+
+
+def _cell(steps: Sequence[tuple[int, Json]], usual_port: int) -> Text:
+    """`connection-reset`, with IP versions and port where they say something new."""
+    if not steps:
+        return Text("-", "dim")
+    by_outcome: dict[str, list[int]] = {}
+    for family, step in steps:
+        by_outcome.setdefault(step["outcome"], []).append(family)
+    cell = Text()
+    for outcome, families in by_outcome.items():
+        succeeded = any(step["succeeded"] for _, step in steps if step["outcome"] == outcome)
+        cell.append(("\n" if cell else "") + outcome, "bold green" if succeeded else "bold red")
+        cell.append(f"\n{family_words(families)}", "dim")
+    port = steps[0][1]["port"]
+    cell.append(f"\nport {port}", "dim" if port == usual_port else "")
+    return cell
