@@ -1,8 +1,8 @@
 """What all client drivers share: the target, the result, and how a program is run and ended.
 
-A driver starts a real, unchanged program as a user would and says in one word what became of it. The word comes from
-evidence only: exit status, what the program printed, the server's replies, and, for programs that hide why a connection
-ended, the kernel's counters of their host. Must never: retry, or hide a failure behind a default.
+A driver starts a real, unchanged program as a user would and says in one word what became of it. The word comes
+from evidence only: exit status, what the program printed, the server's replies, and, for programs that hide why
+a connection ended, the kernel's counters of their host. Must never: retry, or hide a failure behind a default.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Outcome(enum.StrEnum):
     DELIVERED = "delivered"
     """The server took the mail, over TLS."""
     CLEAR_TEXT = "clear-text"
-    """The server took the mail, or gave it out, without TLS."""
+    """The server took the mail, but without TLS."""
     FETCHED = "fetched"
     """A mail or page was read."""
     CONNECTED = "connected"
@@ -41,7 +41,7 @@ class Outcome(enum.StrEnum):
     CONNECTION_RESET = "connection-reset"
     """An established connection ended by RST."""
     CONNECTION_CLOSED = "connection-closed"
-    """An established connection ended by FIN, or without a word the program passed on, before the work was done."""
+    """An established connection ended by FIN before the work was done."""
     REFUSED = "refused"
     """RST in answer to the SYN."""
     UNREACHABLE = "unreachable"
@@ -70,8 +70,9 @@ class Target:
     port: instead of the client's usual one
     password: None lets mail clients send without logging in
     ca_file: the only certificates to trust (PEM); None: trust the lab's none
-    identity_file: ssh's private key
+    identity_file: ssh's private key; known_hosts: the only host keys to trust, None: any
     message: a whole mail with header; None: a short one from `sender` to `recipient`
+    path: of the page to fetch
     time_limit_s: after that the client is ended and the outcome is `timeout`
     """
 
@@ -83,6 +84,7 @@ class Target:
     password: str | None = None
     ca_file: Path | None = None
     identity_file: Path | None = None
+    known_hosts: Path | None = None
     sender: str = "alice@mail.example"
     recipient: str = "bob@mail.example"
     message: bytes | None = None
@@ -105,8 +107,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ClientResult:
-    """exit_status: None if the time limit ended the program; seconds: wall clock; output: what it printed, both streams;
-    version: of the program; command: what was run, as a shell line."""
+    """What a driver reports.
+
+    exit_status: None if the time limit ended the program; seconds: wall clock
+    output: what it printed, both streams; version: of the program; command: what was run, as a shell line
+    """
 
     outcome: Outcome
     exit_status: int | None
@@ -149,6 +154,28 @@ class Finished:
         )
 
 
+_OUTCOME_OF_TEXT = (
+    ("Connection reset by peer", Outcome.CONNECTION_RESET),
+    # Linux reports a RST that comes after a FIN as EPIPE.
+    ("Broken pipe", Outcome.CONNECTION_RESET),
+    ("Connection refused", Outcome.REFUSED),
+    ("Connection timed out", Outcome.TIMEOUT),
+    ("No route to host", Outcome.UNREACHABLE),
+    ("Network is unreachable", Outcome.UNREACHABLE),
+    # How connect(2) reports ICMP "administratively prohibited" over IPv6.
+    ("connect: Permission denied", Outcome.UNREACHABLE),
+    ("Name or service not known", Outcome.NAME_ERROR),
+    ("No address associated with hostname", Outcome.NAME_ERROR),
+    ("Temporary failure in name resolution", Outcome.NAME_ERROR),
+)
+"""The C library's words (locale C) for what ends a connection, or keeps it from coming up."""
+
+
+def outcome_of_text(text: str) -> Outcome | None:
+    """The outcome that a program's error message names in the C library's words, if it does."""
+    return next((outcome for words, outcome in _OUTCOME_OF_TEXT if words in text), None)
+
+
 @dataclass(slots=True)
 class Workplace:
     """A new folder for one run of a client: its HOME, and files it is given."""
@@ -180,8 +207,8 @@ def run_program(
 ) -> Finished:
     """Run a client to its end or to the time limit, then end it by process id.
 
-    count_resets: also read the kernel's counters before and after. They are of the whole host, so another program's
-    connection that is reset on the same host at the same time counts too.
+    count_resets: also read the kernel's counters before and after. They are of the whole host, so another
+    program's connection that is reset on the same host at the same time counts too.
     """
     before = received_resets(host) if count_resets else 0
     begin = time.monotonic()
@@ -217,8 +244,8 @@ def run_program(
 def received_resets(host: Host) -> int:
     """RSTs that ended an established connection of this host, since its namespace exists.
 
-    The kernel's EstabResets counts every way from ESTABLISHED or CLOSE-WAIT straight to CLOSED, so what the host
-    aborted itself is taken off. Sources: RFC 4022 (tcpEstabResets); Linux, net/ipv4/tcp.c and proc.c.
+    The kernel's EstabResets counts every way from ESTABLISHED or CLOSE-WAIT straight to CLOSED, so what the
+    host aborted itself is taken off. Sources: RFC 4022 (tcpEstabResets); Linux, net/ipv4/tcp.c and proc.c.
     """
     tables = host.run(
         ["cat", "/proc/net/snmp", "/proc/net/netstat"], timeout_s=CONTROL_TIMEOUT_S
@@ -231,7 +258,7 @@ def received_resets(host: Host) -> int:
 
 
 def parse_counters(tables: str) -> dict[str, int]:
-    """`Group:Name` -> value, from the text of /proc/net/snmp and /proc/net/netstat (lines in pairs: names, values)."""
+    """`Group:Name` -> value, from the text of /proc/net/snmp and netstat: pairs of lines, names and values."""
     counters: dict[str, int] = {}
     lines = tables.splitlines()
     for names, values in zip(lines[::2], lines[1::2], strict=True):
@@ -243,7 +270,7 @@ def parse_counters(tables: str) -> dict[str, int]:
 
 
 def resolve(host: Host, name: str, family: Family) -> str | None:
-    """First address of a name in the lab's DNS, for clients that cannot be told an IP version; None: no such name."""
+    """First address of a name, for clients that cannot be told an IP version; None: there is none."""
     database = "ahostsv4" if family == 4 else "ahostsv6"
     answer = host.run(["getent", database, name], timeout_s=CONTROL_TIMEOUT_S).stdout.decode().split()
     # getent offers IPv4 addresses as ::ffff:a.b.c.d where there is no IPv6 one.
@@ -252,7 +279,7 @@ def resolve(host: Host, name: str, family: Family) -> str | None:
 
 @cache
 def program_version(program: str, option: str = "--version") -> str:
-    """First line a program prints about its version. Run once per program."""
+    """Name and number from the first line a program prints about its version. Run once per program."""
     done = subprocess.run(
         [program, option],
         check=False,
@@ -261,7 +288,7 @@ def program_version(program: str, option: str = "--version") -> str:
         env={"PATH": os.defpath},
     )
     lines = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
-    return lines[0] if lines else "unknown"
+    return lines[0].partition(" (")[0] if lines else "unknown"
 
 
 def family_option(target: Target) -> list[str]:

@@ -1,7 +1,8 @@
 """Python's smtplib in three modes: strict STARTTLS, opportunistic STARTTLS, TLS from the first byte.
 
-The client is python_smtplib_child.py, a process of its own on the host, written as smtplib's documentation shows it.
-It reports the stage it reached and the exception that ended it, as data; here that becomes an outcome.
+The client is python_smtplib_child.py, a process of its own on the host, written as smtplib's documentation
+shows it. It reports the stage it reached and the exception that ended it, as data; here that becomes an
+outcome.
 
 Source: Python's documentation of smtplib.
 """
@@ -45,14 +46,14 @@ _OUTCOME_OF_CLASS = {
     "SMTPRecipientsRefused": Outcome.REJECTED,
     "SMTPServerDisconnected": Outcome.CONNECTION_CLOSED,
 }
-"""Most telling class first: an exception counts as the first of these that it, or one it came from, belongs to."""
+"""Most telling class first: the first one counts that the exception, or one it came from, belongs to."""
 
 
 def classify(report: dict[str, Any] | None, exit_status: int | None) -> Outcome:
     """The outcome from the child's report.
 
-    report: {"accepted": bool, "tls": bool, "stage": word, "classes": names of the exception's and its causes' classes,
-    "errnos": their numbers}; None if the child ended without one
+    report: {"accepted": bool, "tls": bool, "stage": word, "classes": names of the exception's and its causes'
+    classes, "errnos": their numbers}; None if the child ended without one
     """
     if report and report["accepted"]:
         return Outcome.DELIVERED if report["tls"] else Outcome.CLEAR_TEXT

@@ -1,9 +1,10 @@
-"""Sends one mail by smtplib, the way its documentation shows it. Started by python_smtplib.py on a host of the lab.
+"""Sends one mail by smtplib, the way its documentation shows it. Started by python_smtplib.py on a host.
 
 Usage: python_smtplib_child.py SETTINGS.json
 
-The dialogue goes to stderr (smtplib's own debug output); the last line on stdout is `report: ` and a JSON object (see
-`classify` in python_smtplib.py). Exit status 0 if the server took the mail, 1 if not. Standard library only.
+The dialogue goes to stderr (smtplib's own debug output); the last line on stdout is `report: ` and a JSON
+object (see `classify` in python_smtplib.py). Exit status 0 if the server took the mail, 1 if not. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import ssl
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 
@@ -57,8 +59,7 @@ def describe(error: BaseException, report: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    with open(sys.argv[1], encoding="utf-8") as file:
-        settings = json.load(file)
+    settings = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if settings["family"]:
         # smtplib cannot be told an IP version; create_connection() finds this function by its module's name.
         wanted = {4: socket.AF_INET, 6: socket.AF_INET6}[settings["family"]]

@@ -1,8 +1,8 @@
 """What all services share: the host they run on, readiness, and their end.
 
 A service is one or more processes started as argv on a host, with every file it writes below its own folder.
-It is ready when its ports are listening, which is read from the kernel's socket tables of the service's own network
-namespace: no probe connection ever appears on the wire or in a server's log. It is ended by process id.
+It is ready when its ports are listening, which is read from the kernel's socket tables of the service's own
+network namespace: no probe connection ever appears on the wire or in a server's log. It is ended by process id.
 
 Must never: start anything through the machine's service manager, or write outside the folder it was given.
 """

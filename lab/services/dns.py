@@ -1,6 +1,7 @@
 """The lab's name server: dnsmasq with the scenario's own names and nothing else.
 
-It never forwards a question, so no query can leave the lab; a name it does not know is answered with NXDOMAIN.
+It never forwards a question, so no query can leave the lab; a name it does not know is answered with
+NXDOMAIN.
 
 Source: dnsmasq(8).
 """

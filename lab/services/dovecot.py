@@ -1,7 +1,8 @@
 """Dovecot: IMAP on 143 and 993, POP3 on 110 and 995, and what Postfix needs of it: SASL and LMTP sockets.
 
-An ordinary user runs it (see identity.py), so it works in a single-id sandbox too, and all mail belongs to the person who
-runs the lab. Every user's mailbox is a Maildir, `mail/<local part>`; each begins with one mail of welcome.
+An ordinary user runs it (see identity.py), so it works in a single-id sandbox too, and all mail belongs to
+the person who runs the lab. Every user's mailbox is a Maildir, `mail/<local part>`; each begins with one mail
+of welcome.
 
 Sources: Dovecot 2.3's documentation; RFC 9051, RFC 1939, RFC 8314.
 """
@@ -22,10 +23,11 @@ PATIENCE_S = 0.05
 """Between SIGTERM and SIGKILL (chosen)."""
 
 RUN_PLACE = "/run/dovecot"
-"""Where Dovecot, and Postfix in its own mount namespace, see `run_directory`: a socket's path is 107 bytes at most."""
+"""Where Dovecot and Postfix see `run_directory`, each in its mount namespace: unix(7) wants short paths."""
 
 SASL_SOCKET, LMTP_SOCKET = "auth-postfix", "lmtp"
 
+# A wrong password must not slow down the next login: no delay, and no penalty (a socket without access).
 _CONFIGURATION = """\
 base_dir = {run}
 state_dir = {directory}/state
@@ -43,6 +45,7 @@ default_internal_group = {user}
 default_login_user = {user}
 mail_location = maildir:{directory}/mail/%n
 mail_max_userip_connections = 1000
+auth_failure_delay = 0
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {directory}/users
@@ -59,6 +62,9 @@ service pop3-login {{
 }}
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =

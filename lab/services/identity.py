@@ -1,10 +1,11 @@
 """Which user ids a server may use, and how it runs as an ordinary user of its own in every kind of sandbox.
 
-A sandbox has all ids (root), a range of them, or a single one: its root. Servers such as sshd and Dovecot insist on
-changing to another user, unless an ordinary user starts them; so they are started by one. A nested user namespace shows
-them uid `UID`, which outside is the sandbox's own root: whatever they write stays the property of the person who runs
-the lab. Their mount namespace has a passwd file with that single user and an empty /run, so the machine's accounts play
-no part. Must never: change the machine's /etc or /run (the mount namespace is private).
+A sandbox has all ids (root), a range of them, or a single one: its root. Servers such as sshd and Dovecot
+insist on changing to another user, unless an ordinary user starts them; so they are started by one. A nested
+user namespace shows them uid `UID`, which outside is the sandbox's own root: whatever they write stays the
+property of the person who runs the lab. Their mount namespace has a passwd file with that single user and an
+empty /run, so the machine's accounts play no part. Must never: change the machine's /etc or /run (the mount
+namespace is private).
 
 Sources: user_namespaces(7), mount_namespaces(7), unshare(1), passwd(5).
 """
@@ -29,11 +30,11 @@ shift
 echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start
 exec "$@"
 """
-"""Arguments: passwd file, group file, pairs of folders to bind, `--`, argv. The sysctl is of this network namespace."""
+"""Arguments: passwd, group file, pairs of folders to bind, `--`, argv. The sysctl is this namespace's own."""
 
 
 def id_count(host: Host) -> int:
-    """How many user ids exist on this host: 1 in a single-id user namespace, 4,294,967,295 for the machine's root."""
+    """How many user ids exist on this host: 1 in a single-id user namespace, 2**32 - 1 for the machine's root."""
     uid_map = host.run(["cat", "/proc/self/uid_map"], timeout_s=5).stdout.decode()
     return sum(int(line.split()[2]) for line in uid_map.splitlines())
 
@@ -43,7 +44,7 @@ def as_ordinary_user(
 ) -> list[str]:
     """argv that runs `argv` as `USER`, whose home is `directory`/home, under the same process id.
 
-    binds: folders to show at other places as well, below /run for instance, where paths are short enough for sockets
+    binds: folders to show at other places as well, below /run for instance
     """
     home = directory / "home"
     home.mkdir(parents=True, exist_ok=True)

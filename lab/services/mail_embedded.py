@@ -1,8 +1,8 @@
 """The embedded mail server, seen from the lab: aiosmtpd in a process of its own on the host.
 
-Port 25 takes mail for its own domain, 587 (STARTTLS) and 465 (TLS from the first byte) want AUTH, all over IPv4 and
-IPv6. Delivered mail is `mail/<n>.eml` with its envelope in `mail/<n>.json`; `log.jsonl` says what happened, one object
-a line (see mail_embedded_server.py, the process itself).
+Port 25 takes mail for its own domain, 587 (STARTTLS) and 465 (TLS from the first byte) want AUTH, all over
+IPv4 and IPv6. Delivered mail is `mail/<n>.eml` with its envelope in `mail/<n>.json`; `log.jsonl` says what
+happened, one object a line (see mail_embedded_server.py, the process itself).
 
 Sources: aiosmtpd's documentation; RFC 6409 (submission), RFC 8314 (implicit TLS).
 """

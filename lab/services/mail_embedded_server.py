@@ -2,10 +2,11 @@
 
 Usage: mail_embedded_server.py SETTINGS.json
 
-It imports nothing of the lab, so that it starts quickly and runs wherever aiosmtpd is. `log.jsonl` in its folder has one
-object a line: `time_ns` (wall clock), `session` (number), `port`, `peer`, `tls`, `event` and what belongs to the event:
+It imports nothing of the lab, so that it starts quickly and runs wherever aiosmtpd is. `log.jsonl` in its folder
+has one object a line: `time_ns` (wall clock), `session` (number), `port`, `peer`, `tls`, `event`, and
   connected · ehlo {name} · starttls_requested · tls_started {version} · auth {mechanism, user, accepted}
-  mail {address} · rcpt {address} · delivered {mail, bytes} · disconnected {cause: "closed" | text of the error}
+  mail {address} · rcpt {address} · delivered {mail, bytes}
+  disconnected {cause: "closed" or the text of the error}
 
 Must never: pass mail on to anybody, or listen outside its own network namespace.
 Sources: RFC 5321, RFC 3207, RFC 4954; aiosmtpd's documentation of handlers.

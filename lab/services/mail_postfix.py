@@ -1,8 +1,9 @@
 """The real mail server: Postfix on 25, 587 and 465, with Dovecot for SASL, mailboxes, IMAP and POP3.
 
-Postfix changes users, so it needs the machine's root or a sandbox with a range of ids, in which its users `postfix` and
-`postdrop` exist. Its queue lies on a memory file system that only it sees: nothing that belongs to `postfix` is left
-behind, however the lab ends. Mail it takes for its domains goes to Dovecot and is found as files and by IMAP.
+Postfix changes users, so it needs the machine's root or a sandbox with a range of ids, in which its users
+`postfix` and `postdrop` exist. Its queue lies on a memory file system that only it sees: nothing that belongs
+to `postfix` is left behind, however the lab ends. Mail it takes for its domains goes to Dovecot and is found
+as files and by IMAP.
 
 Must never: use the machine's own /etc/postfix, queue or service.
 Sources: postconf(5), master(5), master(8), Postfix's SASL_README and TLS_README.
@@ -173,7 +174,7 @@ def start(
             chain=certificate.chain,
         )
     )
-    # Postfix waits until this file is two seconds old, in case somebody is still writing it (dict_load_file_xt).
+    # Postfix waits until this file is two seconds old: somebody might still be writing it (dict_load_file_xt).
     os.utime(main, (main.stat().st_mtime - 60,) * 2)
     tls_before_auth = "no" if auth_before_tls or not offer_starttls else "yes"
     (configuration / "master.cf").write_text(_MASTER.format(tls_before_auth=tls_before_auth))
@@ -188,7 +189,7 @@ def start(
     unshare = find_program("unshare", package="util-linux")
     prepare = _PREPARE.format(queue=QUEUE, data=DATA)
     sockets = str(dovecot.run_directory(mailboxes))
-    # `master` itself, not the `postfix` command: that checks an installation for a second, and this one is minutes old.
+    # `master` itself, not the `postfix` command, which first checks an installation that we made just now.
     master = [str(daemons / "master"), "-s", "-c", str(configuration)]
     argv = [unshare, "--mount", "/bin/sh", "-ec", prepare, "sh", sockets, *master]
     process = start_process(host, argv, log=directory / "output.log")
@@ -207,7 +208,7 @@ def start(
 
 
 def delivered(directory: Path) -> list[DeliveredMail]:
-    """The mails this server put into mailboxes, in order of arrival, read from the header Postfix and Dovecot added."""
+    """The mails this server put into mailboxes, in order of arrival; read from what was added to their header."""
     paths = [path for path in directory.glob("dovecot/mail/*/*/*") if path.parent.name in ("new", "cur")]
     mails = [path for path in paths if ".welcome" not in path.name]
     return [_read(path) for path in sorted(mails, key=lambda path: path.stat().st_mtime_ns)]

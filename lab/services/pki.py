@@ -1,7 +1,7 @@
 """A certificate authority for one run, and certificates for the lab's names.
 
-Keys are elliptic-curve ones (trustme's default), so a whole authority costs milliseconds and none is ever kept between
-runs. Must never: be trusted by anything outside the lab; its key stays in memory.
+Keys are elliptic-curve ones (trustme's default), so a whole authority costs milliseconds and none is ever
+kept between runs. Must never: be trusted by anything outside the lab; its key stays in memory.
 
 Source: trustme's documentation.
 """

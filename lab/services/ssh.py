@@ -31,7 +31,7 @@ LogLevel VERBOSE
 
 
 def start(host: Host, directory: Path) -> Service:
-    """Start sshd. facts: `user` and `identity_file` let a client in, `known_hosts` has the host's key for any name."""
+    """Start sshd. facts: `user` and `identity_file` let a client in, `known_hosts` has its key for any name."""
     program = find_program("sshd", package="openssh-server")
     keygen = find_program("ssh-keygen", package="openssh-client")
     directory.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def start(host: Host, directory: Path) -> Service:
 
 
 def version() -> str:
-    """The version of OpenSSH, such as `OpenSSH_9.2p1 Debian-2+deb12u7`: client and server come from one source."""
+    """The version of OpenSSH, such as `OpenSSH_9.2p1`: client and server come from one source."""
     text = subprocess.run(
         [find_program("ssh", package="openssh-client"), "-V"], capture_output=True, text=True, check=True
     )

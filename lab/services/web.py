@@ -1,6 +1,7 @@
 """The web server: nginx on ports 80 and 443 with one page.
 
-It runs as one process without workers: changing the user, which workers do, is impossible in a single-id sandbox.
+It runs as one process without workers: changing the user, which workers do, is impossible in a single-id
+sandbox.
 
 Source: nginx's documentation of its core, http and ssl modules.
 """

@@ -1,16 +1,18 @@
-"""A mail server that misbehaves on purpose, for tests of what client drivers make of it. Standard library only.
+"""A mail server that misbehaves on purpose, for tests of what client drivers make of it.
 
-Usage: wicked_server.py PORT BEHAVIOUR [CHAIN KEY]
+Usage: wicked_server.py PORT BEHAVIOUR [CHAIN KEY]; without CHAIN there is no STARTTLS on offer but AUTH
 
 Behaviours, always at one exact moment of the dialogue:
-  reset-on-connect          RST as soon as the connection is accepted
-  close-on-connect          FIN as soon as the connection is accepted
-  reset-on-starttls         RST in answer to the STARTTLS command
-  reset-on-hello            RST in answer to the first TLS bytes (after `220` to STARTTLS, or at once on an implicit port)
-  refuse-starttls           454 in answer to STARTTLS
-  refuse-mail               550 in answer to MAIL
-  refuse-connection         554 in place of the greeting
-  silent                    takes the connection and never says a word
+  reset-on-connect     RST as soon as the connection is accepted
+  close-on-connect     FIN as soon as the connection is accepted
+  reset-on-starttls    RST in answer to the STARTTLS command
+  reset-on-hello       RST in answer to the first TLS bytes, after STARTTLS or (without CHAIN) at once
+  refuse-starttls      454 in answer to STARTTLS
+  refuse-mail          550 in answer to MAIL
+  refuse-connection    554 in place of the greeting
+  silent               takes the connection and never says a word
+
+It must stay free of anything but the standard library: it is started on a host of its own.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def talk(connection: socket.socket, behaviour: str, context: ssl.SSLContext | No
         return reset(connection)
     greeting = b"554 no service\r\n" if behaviour == "refuse-connection" else b"220 wicked.example ESMTP\r\n"
     connection.sendall(greeting)
-    while line := connection.recv(65536):
+    pending, waits_for_credentials = b"", False
+    while pending or (pending := connection.recv(65536)):
+        line, _, pending = pending.partition(b"\n")
         verb = line[:8].upper().rstrip()
         word, reply = BEHAVIOUR_REPLIES.get(behaviour, (b"NONE", b""))
         if verb.startswith(b"STARTTLS") and behaviour == "reset-on-starttls":
@@ -65,9 +69,20 @@ def talk(connection: socket.socket, behaviour: str, context: ssl.SSLContext | No
                 connection.recv(65536)
                 return reset(connection)
             assert context
-            connection = context.wrap_socket(connection, server_side=True)
+            connection, pending = context.wrap_socket(connection, server_side=True), b""
         elif verb.startswith(b"AUTH"):
+            # Without the credentials in the command itself they come as the next line, which gets the 235.
+            connection.sendall(b"235 welcome\r\n" if len(line.split()) > 2 else b"334 \r\n")
+            waits_for_credentials = len(line.split()) == 2
+        elif waits_for_credentials:
             connection.sendall(b"235 welcome\r\n")
+            waits_for_credentials = False
+        elif verb.startswith(b"DATA"):
+            connection.sendall(b"354 go on\r\n")
+            while not pending.endswith(b"\r\n.\r\n"):
+                pending += connection.recv(65536)
+            pending = b""
+            connection.sendall(b"250 taken\r\n")
         elif verb.startswith(b"QUIT"):
             connection.sendall(b"221 bye\r\n")
             return connection.close()
