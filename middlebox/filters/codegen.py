@@ -147,7 +147,7 @@ class Generator:
     def _contains(self, value: TypedValue, needle: object, *, every: bool) -> tuple[tuple[str, ...], str]:
         if isinstance(value, FieldValue) and value.field.span:
             start, end = value.field.span
-            found = f"p.data.find({needle!r}, {start}, {end}) >= 0"
+            found = f"contains(p.data, {needle!r}, {start}, {end})"
             if value.field.name == "tcp.payload":
                 found = f"({found} or p.stream_tail and spans_border(p, {needle!r}))"
             return guards_of(value.field), found
@@ -180,8 +180,9 @@ class Generator:
                 return Code(guards_of(field), tuple(map(_parenthesised, field.items)), field.many)
             case SliceValue(of, ranges):
                 return self._slice(of, ranges)
-            case CallValue("len", FieldValue(Field(span=(start, end)) as field)):
-                return Code(guards_of(field), (f"({end} - {_parenthesised(start)})",))
+            case CallValue("len", FieldValue(Field(span=(start, end), header=header) as field)):
+                start, end = header or (start, end)
+                return Code(guards_of(field), (f"({_parenthesised(end)} - {_parenthesised(start)})",))
             case CallValue(function, of):
                 code = self._value(of)
                 many = f"[{function}(x) for x in {code.many}]" if code.many else ""
@@ -191,8 +192,11 @@ class Generator:
 
     def _slice(self, of: TypedValue, ranges: tuple[Range, ...]) -> Code:
         if len(ranges) == 1 and isinstance(of, FieldValue) and of.field.span:
-            return Code(guards_of(of.field), (_part(ranges[0], *of.field.span),))
+            return Code(guards_of(of.field), (_part(ranges[0], *(of.field.header or of.field.span)),))
         code = self._value(of)
+        if isinstance(of, FieldValue) and of.field.header:
+            start, end = of.field.header
+            code = Code(code.guards, (f"p.data[{start} : {end}]",))
         return Code(code.guards, many=f"cut({code.iterable}, {self._constant(ranges)})")
 
     def _arithmetic(self, node: ArithmeticValue) -> Code:
@@ -325,6 +329,7 @@ def _member(kind: Type, elements: tuple[Const | Between, ...], x: str) -> str:
 
 def _part(wanted: Range, start: str, end: str) -> str:
     """One range within start..end of the packet, empty if it reaches past either."""
+    end = _parenthesised(end)
     size = f"{end} - {_parenthesised(start)}"
     offset, length = wanted.start, wanted.length
     if offset >= 0:

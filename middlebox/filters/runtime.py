@@ -16,6 +16,7 @@ from typing import Any
 
 from middlebox.packet import Packet
 
+from .search import contains
 from .syntax import Range
 
 _PRINTABLE = bytes(range(0x20, 0x7F))
@@ -101,6 +102,6 @@ HELPERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         mean_popcount, entropy, printable_share, printable_prefix, printable_run, spans_border, matches_over_border,
-        cut, bytes_and, upper, lower,
+        cut, bytes_and, upper, lower, contains,
     )
 }  # fmt: skip
