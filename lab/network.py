@@ -27,6 +27,8 @@ SYSCTLS: Mapping[str, str] = {
     "net.ipv4.tcp_no_metrics_save": "1",
     "net.ipv4.tcp_fastopen": "0",
     "net.ipv4.ip_local_port_range": "32768 60999",
+    # a server may have given up root before it opens its port
+    "net.ipv4.ip_unprivileged_port_start": "0",
     # every traceroute gets its answer
     "net.ipv4.icmp_ratelimit": "0",
     "net.ipv6.icmp.ratelimit": "0",

@@ -46,13 +46,19 @@ _CLONE_NEWPID = 0x20000000
 _CLONE_NEWNET = 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 2, 4, 8, 32, 4096
 _MS_REC, _MS_PRIVATE = 16384, 1 << 18
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SI_KERNEL = 0x80
 """si_code of a signal that the terminal made: the whole process group has it already (sigaction(2))."""
 _MAX_IDS = 65_536
 
-_PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_WATCHED = {
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2),
+    signal.SIGCHLD,
+}
+"""The first are passed on to the program, the last tells of a child's end."""
+
+_SYSTEM_PROGRAMS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -87,11 +93,15 @@ def enter() -> None:
     go_r, go_w = os.pipe()
     news_r, news_w = os.pipe()
     last_r, last_w = os.pipe()
+    # from here on no signal is lost: each waits until it can be passed on
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     init = os.fork()
     if init == 0:
         for fd in (go_w, news_r, last_r):
             os.close(fd)
         _become_init(mode, ids, go_r, news_w, last_w)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.environ["PATH"] = program_path()
         return
     for fd in (go_r, news_w, last_w):
         os.close(fd)
@@ -100,10 +110,17 @@ def enter() -> None:
         problem = news.read().decode()
     if problem:
         os.waitpid(init, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise _forbidden(problem)
     _pass_signals_until_end(init)
     status = os.read(last_r, 4)
     _end_like(struct.unpack("i", status)[0] if status else signal.SIGKILL)
+
+
+def program_path() -> str:
+    """PATH with the directories of ip, iptables and tc, which an ordinary user's lacks on Debian."""
+    own = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join([*own, *(path for path in _SYSTEM_PROGRAMS if path not in own)])
 
 
 def bind_file(source: Path, target: Path) -> None:
@@ -146,6 +163,8 @@ def unmount(target: str) -> None:
 def _own_user_namespace() -> tuple[str, int]:
     """Move this process into a user namespace, its children into a PID namespace; ('mapped'|'single-id', ids)."""
     uid, gid = os.geteuid(), os.getegid()
+    # whoever has changed his user id does not own his files in /proc, unless he says that he may be looked at
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     ranges = _subordinate_range("/etc/subuid", uid), _subordinate_range("/etc/subgid", uid)
     helper, go_w = _start_id_helper(uid, gid, *ranges) if all(ranges) else (0, -1)
     try:
@@ -217,10 +236,8 @@ def _write_map(name: str, text: str) -> None:
 
 def _pass_signals_until_end(init: int) -> None:
     """Hand every signal to `init` until it has ended; not those of the terminal, which it has already."""
-    watched = {*_PASSED_ON, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     while os.waitpid(init, os.WNOHANG)[0] == 0:
-        got = signal.sigwaitinfo(watched)
+        got = signal.sigwaitinfo(_WATCHED)
         if got.si_signo != signal.SIGCHLD and got.si_code != _SI_KERNEL:
             os.kill(init, got.si_signo)
 
@@ -249,17 +266,14 @@ def _become_init(mode: str, ids: int, go: int, news: int, last: int) -> None:
     except OSError as error:
         os.write(news, str(error).encode())
         os._exit(1)
-    watched = {*_PASSED_ON, signal.SIGCHLD}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     program = os.fork()
     if program == 0:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for fd in (go, news, last):
             os.close(fd)
         return
     os.close(news)
     while True:
-        got = signal.sigwaitinfo(watched)
+        got = signal.sigwaitinfo(_WATCHED)
         if got.si_signo != signal.SIGCHLD:
             if got.si_code != _SI_KERNEL:
                 os.kill(program, got.si_signo)
