@@ -8,6 +8,7 @@ Modules that cost time to import (Mininet, the YAML reader) are imported by the 
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -290,6 +291,8 @@ def _enter_sandbox() -> None:
 def _report(result: dict[str, Any], *, all_ladders: bool) -> None:
     from scenarios.report.page import print_report
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without Unicode gets `?` for what has no plain form
+        sys.stdout.reconfigure(errors="replace")
     print_report(Console(highlight=False), result, all_ladders=all_ladders)
 
 

@@ -71,7 +71,7 @@ class FlowEnds:
             text = str(ip_address(address))
             return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
 
-        return f"{end(self.client, self.client_port)} → {end(self.server, self.server_port)}"
+        return f"{end(self.client, self.client_port)} to {end(self.server, self.server_port)}"
 
 
 @dataclass(slots=True)

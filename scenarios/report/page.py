@@ -18,7 +18,7 @@ from rich.text import Text
 from scenarios.record import FlowEnds
 from scenarios.report.draw import MAX_WIDTH, draw
 from scenarios.report.ladder import Row
-from scenarios.report.table import outcomes_table
+from scenarios.report.table import family_words, outcomes_table
 from scenarios.report.verdicts import verdict_lines
 from scenarios.runs import LATEST, runs_directory
 
@@ -37,20 +37,21 @@ def print_report(console: Console, result: Json, *, all_ladders: bool = False) -
         console.print(text, soft_wrap=False, overflow="fold", highlight=False, width=width)
 
     line()
-    line(Text.assemble((result["scenario"], "bold"), "  ", (f"run {result['run_id']}", "dim")))
+    families = family_words([play["family"] for play in result["worlds"][0]["plays"]])
+    line(
+        Text.assemble((result["scenario"], "bold"), "  ", (f"over {families}, run {result['run_id']}", "dim"))
+    )
     line(result["purpose"][:1].upper() + result["purpose"][1:] + ".")
     if result.get("about"):
         line()
         console.print(Padding(Text(result["about"], "dim"), (0, 0, 0, 2)), width=width, highlight=False)
-    console.print(outcomes_table(result, ascii_only=ascii_only), width=width)
+    console.print(outcomes_table(result, width=width, ascii_only=ascii_only), width=width)
     for text in _ladders(result, width=width, ascii_only=ascii_only, all_ladders=all_ladders):
         console.print(text, no_wrap=True, overflow="crop", crop=True, highlight=False)
     line(Text("Expected, and seen", "bold"))
     for world in result["worlds"]:
-        if world["control"]:
-            line(Text.assemble(("control ", "dim"), (world["name"], "bold"), (f": {world['why']}", "dim")))
-        for text in verdict_lines(world, width=width, ascii_only=ascii_only):
-            line(text)
+        for text in verdict_lines(world, width=width, whole=all_ladders, ascii_only=ascii_only):
+            console.print(text, width=width, overflow="fold", highlight=False)
     line()
     line(_verdict(result))
     for text in _problems(result):

@@ -11,22 +11,30 @@ from rich.text import Text
 
 Json = Mapping[str, Any]
 
+MIN_STEP_CELLS = 12
 
-def outcomes_table(result: Json, *, ascii_only: bool = False) -> Table:
-    """One row per step, one column per world. Outcomes that are alike over both IP versions are written once."""
-    table = Table(
-        box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False, header_style="bold", expand=False
-    )
-    table.add_column("step", overflow="fold")
+
+def outcomes_table(result: Json, *, width: int, ascii_only: bool = False) -> Table:
+    """One row per step, one column per world. Outcomes that are alike over all IP versions are written once."""
     worlds = result["worlds"]
-    for world in worlds:
-        table.add_column(heading(world), overflow="fold")
+    table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    # the outcome is what the table is for: the first column takes what is left
+    needs = [_widest(world) for world in worlds]
+    left = max(width - sum(needs) - 3 * len(needs) - 2, MIN_STEP_CELLS)
+    table.add_column("step", overflow="fold", max_width=left)
+    for world, cells in zip(worlds, needs, strict=True):
+        table.add_column(heading(world), no_wrap=True, min_width=cells)
     for step in step_names(worlds):
         first = next(found for world in worlds if (found := _steps(world, step)))[0][1]
         what = Text(step, "bold")
-        what.append(f"\n{first['client']}\n{first['on']} to {first['to']}", "dim")
+        what.append(f"\n{first['client']}\n{first['on']} to {first['to']}:{first['port']}", "dim")
         table.add_row(what, *(_cell(_steps(world, step), first["port"]) for world in worlds))
     return table
+
+
+def _widest(world: Json) -> int:
+    outcomes = (step["outcome"] for play in world["plays"] for step in play["steps"])
+    return max(map(len, [*heading(world).split("\n"), *outcomes]))
 
 
 def heading(world: Json) -> str:
@@ -44,8 +52,8 @@ def step_names(worlds: Sequence[Json]) -> list[str]:
 
 
 def family_words(families: Sequence[int]) -> str:
-    """`IPv4`, `IPv4 IPv6`."""
-    return " ".join(f"IPv{family}" for family in families)
+    """`IPv4`, `IPv4 and IPv6`."""
+    return " and ".join(f"IPv{family}" for family in families)
 
 
 def _steps(world: Json, name: str) -> list[tuple[int, Json]]:
@@ -65,7 +73,8 @@ def _cell(steps: Sequence[tuple[int, Json]], usual_port: int) -> Text:
     for outcome, families in by_outcome.items():
         succeeded = any(step["succeeded"] for _, step in steps if step["outcome"] == outcome)
         cell.append(("\n" if cell else "") + outcome, "bold green" if succeeded else "bold red")
-        cell.append(f"\n{family_words(families)}", "dim")
-    port = steps[0][1]["port"]
-    cell.append(f"\nport {port}", "dim" if port == usual_port else "")
+        if len(by_outcome) > 1:
+            cell.append(f"\n{family_words(families)}", "dim")
+    if (port := steps[0][1]["port"]) != usual_port:
+        cell.append(f"\nport {port}", "dim")
     return cell

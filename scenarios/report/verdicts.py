@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from scenarios.record import FlowEnds
@@ -18,27 +20,50 @@ MAX_ROWS = 40
 """Of one flow, for a failed expectation (chosen)."""
 
 
-def verdict_lines(world: Json, *, width: int, ascii_only: bool = False) -> Iterator[Text]:
-    """The checks of a world, alike ones of several IP versions in one line, then the world's own checks."""
-    yes, no = ("ok  ", "FAIL") if ascii_only else ("✓", "✗")
-    for families, check in merged(world):
-        line = Text("  ")
-        line.append(yes if check["passed"] else no, "bold green" if check["passed"] else "bold red")
-        line.append(f" {check['expectation']}", "" if check["passed"] else "bold")
+def verdict_lines(
+    world: Json, *, width: int, whole: bool, ascii_only: bool = False
+) -> Iterator[RenderableType]:
+    """The checks of a world, alike ones of several IP versions once.
+
+    whole: all checks of a control that went well too, which is one line otherwise.
+    """
+    checks = merged(world)
+    if world["control"]:
+        yield _line(
+            "control ",
+            world["name"],
+            world["why"],
+            passed=world["passed"],
+            width=width,
+            ascii_only=ascii_only,
+        )
+        if world["passed"] and not whole:
+            return
+    alike = len(world["plays"])
+    for families, check in checks:
         # what a step that ended as expected ended with need not be said twice
         said = check["passed"] and check["expectation"].endswith(check["seen"])
-        seen = "" if said else check["seen"]
-        seen += f" ({family_words(families)})" if families else ""
-        room = width - 2
-        if line.cell_len + len(seen) + 3 <= room:
-            line.append(" " if said else ": " if check["passed"] else ": saw ", "dim")
-        else:
-            line.append("\n      " if check["passed"] else "\n      saw ", "dim")
-        line.append(seen.strip(), "dim" if check["passed"] else "red")
-        yield line
-        if not check["passed"]:
+        seen = "" if said else check["seen"] if check["passed"] else f"saw {check['seen']}"
+        over = f"({family_words(families)})" if families and len(families) < alike else ""
+        seen = " ".join(filter(None, (seen, over)))
+        passed = check["passed"]
+        yield _line("", check["expectation"], seen, passed=passed, width=width, ascii_only=ascii_only)
+        if not passed:
             for evidence in check["evidence"]:
                 yield from evidence_lines(evidence, width=width, ascii_only=ascii_only)
+
+
+def _line(kind: str, what: str, seen: str, *, passed: bool, width: int, ascii_only: bool) -> RenderableType:
+    yes, no = ("ok", "FAIL") if ascii_only else ("✓", "✗")
+    text = Text(kind, "dim")
+    text.append(what, "not dim" if passed else "not dim bold")
+    if seen:
+        fits = text.cell_len + len(seen) + 6 <= width
+        text.append(": " if fits else "\n", "dim")
+        text.append(seen, "dim" if passed else "not dim red")
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row("", Text(yes, "bold green") if passed else Text(no, "bold red"), text)
+    return grid
 
 
 def merged(world: Json) -> list[tuple[list[int], Json]]:
