@@ -16,9 +16,10 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
@@ -31,6 +32,8 @@ MAX_VALUES = 50_000
 
 MAX_DEPTH = 50
 """Of lists and mappings in each other (chosen)."""
+
+_TOO_DEEP = f"expected at most {MAX_DEPTH} levels, got more; write it flatter"
 
 
 class Problem(NamedTuple):
@@ -102,9 +105,9 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def either(choices: Iterable[str]) -> str:
-    """`a, b or c`."""
-    words = list(choices)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    """`a, b or c`, `nothing` where there is no choice."""
+    *most, last = [*choices] or ["nothing"]
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def shown(node: Node) -> str:
@@ -138,9 +141,24 @@ def decode_utf8(path: str, data: bytes, error: type[SourceError]) -> str:
         raise error([Problem(path, line, column, text)]) from None
 
 
+class _ShallowComposer(Composer):
+    """Stops at MAX_DEPTH, long before a file of nothing but brackets has used up the stack or the afternoon."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ComposerError(None, None, _TOO_DEEP, self.parser.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def parse_yaml(path: str, text: str, error: type[SourceError]) -> Node:
     """The whole file as one Node. `error` is raised with one Problem when it is not well-formed YAML."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _ShallowComposer
     try:
         root = yaml.compose(io.StringIO(text))
         if root is None:
@@ -155,21 +173,17 @@ def parse_yaml(path: str, text: str, error: type[SourceError]) -> Node:
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         message = f"expected printable text, got the character {text[bad.position]!r}; remove it"
         raise error([Problem(path, line, column, message)]) from None
-    except RecursionError:
-        raise error([_too_deep(path, 1, 1)]) from None
     except (YAMLError, ValueError) as bad:
         raise error(
             [Problem(path, 1, 1, f"expected well-formed YAML, got: {bad}; see docs/profiles.md")]
         ) from None
 
 
-def _too_deep(path: str, line: int, column: int) -> Problem:
-    return Problem(path, line, column, f"expected at most {MAX_DEPTH} levels, got more; write it flatter")
-
-
 def _syntax_message(bad: MarkedYAMLError, text: str, line: int, column: int) -> str:
     """What YAML's own parser found, in the words of this lab."""
     problem = str(bad.problem or "")
+    if problem == _TOO_DEEP:
+        return problem
     lines = text.split("\n")
     found = lines[line - 1][column - 1 :] if line <= len(lines) else ""
     if "'\\t'" in problem or found.startswith("\t"):
@@ -207,7 +221,7 @@ class _Builder:
         if self.values > MAX_VALUES:
             self.stop(line, column, f"expected at most {MAX_VALUES} values, got more; use fewer aliases")
         if depth > MAX_DEPTH:
-            raise self.error([_too_deep(self.path, line, column)])
+            self.stop(line, column, _TOO_DEEP)
         if isinstance(raw, ScalarNode):
             return Node(self.scalar(raw), line, column, path, scalar=raw)
         prefix = f"{path}." if path else ""

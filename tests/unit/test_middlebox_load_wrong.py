@@ -79,7 +79,9 @@ def test_load_too_large_file_is_refused_unread(tmp_path: Path) -> None:
     """A capture given in place of a profile is not parsed as YAML for minutes."""
     file = tmp_path / "capture.yaml"
     file.write_bytes(b"a" * 1_000_001)
-    with pytest.raises(ProfileError, match="expected a file of at most 1000000 bytes, got 1000001; is it the right"):
+    with pytest.raises(
+        ProfileError, match="expected a file of at most 1000000 bytes, got 1000001; is it the right"
+    ):
         load_profile(file)
 
 
