@@ -98,6 +98,11 @@ class Checker:
 
     def _compare(self, node: Compare) -> CompareTest:
         left = self._left(node.left, f"on the left of {node.operator}")
+        if isinstance(left, FieldValue) and left.field.header:
+            raise FilterError(
+                f"expected a slice of {left.field.name}, got all of it; write {left.field.name}[0:4]",
+                node.offset,
+            )
         if left.type in _ORDERED_ONLY_BY_EQUALITY and node.operator not in ("==", "!="):
             raise FilterError(f"expected == or != for {_name(left)}, got {node.operator}", node.offset)
         right = self._operand(node.right, left)

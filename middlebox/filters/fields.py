@@ -113,7 +113,8 @@ class Field:
     """One name and how to read it.
 
     `items` are expressions, one for each occurrence; or `span` bounds a part of `p.data`; or `many` is an iterable
-    of the values. `per_flow`: the values are the same for every packet of a flow and direction. `zero_if_absent`:
+    of the values. `header`: what slices and len() see of a protocol, when that is less than its `span`, where
+    `contains` and `matches` look. `per_flow`: the values are the same for every packet of a flow and direction. `zero_if_absent`:
     the expression gives 0 when the header is not there, so a comparison that 0 fails needs no `varying` check.
     `grows`: later values are never smaller. `with_payload`: only packets with transport payload have it.
     """
@@ -125,6 +126,7 @@ class Field:
     origin: Origin = Origin.HEADER
     items: tuple[str, ...] = ()
     span: tuple[str, str] | None = None
+    header: tuple[str, str] | None = None
     many: str = ""
     maximum: int = 0xFFFFFFFF
     per_flow: bool = False
@@ -158,8 +160,11 @@ def _flag(name: str, expression: str, description: str, where: Presence) -> Fiel
     return Field(name, Type.BOOL, description, where, items=(expression,))
 
 
-def _span(name: str, start: str, end: str, description: str, where: Presence = ALWAYS) -> Field:
-    return Field(name, Type.BYTES, description, where, span=(start, end))
+def _span(
+    name: str, start: str, end: str, description: str, where: Presence = ALWAYS, header_end: str = ""
+) -> Field:
+    header = (start, header_end) if header_end else None
+    return Field(name, Type.BYTES, description, where, span=(start, end), header=header)
 
 
 def _payload(name: str, description: str, where: Presence) -> Field:
@@ -185,7 +190,9 @@ def _ip_fields() -> list[Field]:
     return [
         _span("frame", "0", "len(p.data)", "the whole packet, from the IP header on"),
         _number("frame.len", "len(p.data)", 32, "bytes of the packet, from the IP header on"),
-        _span("ip", "0", "p.end", "an IPv4 packet", _V4),
+        _span(
+            "ip", "0", "p.end", "an IPv4 packet; [ ] and len() see its header", _V4, "(p.data[0] & 15) * 4"
+        ),
         replace(_number("ip.version", "p.version", 8, "4 or 6"), per_flow=True),
         _number("ip.hdr_len", "(p.data[0] & 15) << 2", 8, "bytes of the IPv4 header", _V4),
         _number("ip.dsfield", "p.data[1]", 8, "the former TOS byte", _V4),
@@ -202,7 +209,7 @@ def _ip_fields() -> list[Field]:
         replace(_number("ip.proto", "p.protocol", 8, "transport protocol", _V4), per_flow=True),
         _number("ip.checksum", _u16("10"), 16, "header checksum", _V4),
         *_addresses("ip", Type.IPV4, _V4),
-        _span("ipv6", "0", "p.end", "an IPv6 packet", _V6),
+        _span("ipv6", "0", "p.end", "an IPv6 packet; [ ] and len() see its header", _V6, "40"),
         replace(_number("ipv6.version", "p.version", 8, "6", _V6), per_flow=True),
         _number("ipv6.tclass", f"{_u16('0')} >> 4 & 255", 32, "traffic class", _V6),
         _number("ipv6.flow", 'int.from_bytes(p.data[1:4], "big") & 0xfffff', 32, "flow label", _V6),
@@ -241,7 +248,7 @@ def _transport_fields() -> list[Field]:
             "all twelve flag bits",
             _TCP,
         ),
-        _number("tcp.flags.res", "p.data[p.l4 + 12] >> 1 & 7", 8, "reserved bits", _TCP),
+        _flag("tcp.flags.res", "p.data[p.l4 + 12] & 14", "any of the reserved bits", _TCP),
         *flags,
         _number("tcp.window_size_value", "p.window", 16, "window as on the wire, not scaled", _TCP),
         _number("tcp.checksum", "p.transport_checksum", 16, "checksum as on the wire", _TCP),
@@ -254,7 +261,7 @@ def _transport_fields() -> list[Field]:
             _TCP_OPTIONS,
         ),
         _payload("tcp.payload", "`contains` and `matches` see across segments", _TCP_PAYLOAD),
-        _span("udp", "p.l4", "p.end", "a UDP datagram with its header", _UDP),
+        _span("udp", "p.l4", "p.end", "a UDP datagram; [ ] and len() see its header", _UDP, "p.l4 + 8"),
         *_ports("udp", _UDP),
         _number("udp.length", _u16("p.l4 + 4"), 16, "length as the header says", _UDP),
         _number("udp.checksum", "p.transport_checksum", 16, "checksum as on the wire", _UDP),

@@ -15,6 +15,8 @@ _HEX_BYTES = re.compile(
       | [0-9a-f]{1,2}(?P<separator>[.-])(?:[0-9a-f]{1,2}(?P=separator))*[0-9a-f]{1,2}""",
     re.VERBOSE | re.IGNORECASE,
 )
+# Protocols and fields of Wireshark 4.0 whose names look like bytes; there they win.
+_NAMES_LIKE_BYTES = frozenset({"dc", "dc.dc", "e100", "e164", "e212", "fc", "fc00", "fefd", "ff"})
 _REAL = re.compile(r"\d+(\.\d+)?")
 _BOOLEANS = {"True": True, "TRUE": True, "False": False, "FALSE": False}
 
@@ -72,6 +74,11 @@ def constant(
         data = node.value if isinstance(node, Quoted) else bytes([node.value])
         return Const(kind, data.decode("latin-1") if kind is Type.TEXT else data)
     if kind is Type.BYTES and isinstance(node, Word):
+        if node.text in _NAMES_LIKE_BYTES:
+            raise FilterError(
+                f"expected bytes for {name}, got {node.text!r}, which Wireshark takes for a protocol; write :{node.text}",
+                node.offset,
+            )
         data_or_none = hex_bytes(node.text)
         if data_or_none is not None:
             return Const(kind, data_or_none)

@@ -135,7 +135,8 @@ class _Parser:
             return Matches(left, pattern, bool(every), token.offset)
         if relation == "in":
             self._at += 1
-            test = Member(left, self._set(depth), bool(every), token.offset)
+            # As in Wireshark, any and all mean nothing before `not in`: no value is in the set.
+            test = Member(left, self._set(depth), bool(every) and not negated, token.offset)
             return Not(test) if negated else test
         if quantifier is not None:
             raise self._unexpected(f"a comparison after {quantifier.text}")
