@@ -28,8 +28,6 @@ LiveRules = tuple[tuple["Rule", ...], tuple["Rule", ...]]
 DROPS_REMEMBERED = 8
 """Dropped segments of one direction whose retransmission is recognised (chosen)."""
 
-_ONE_WAY_GROUPS = frozenset({"tls", "tls.handshake"})
-
 
 class HandshakeStep(IntEnum):
     """How far the three-way handshake has been seen."""
@@ -52,7 +50,10 @@ class Half(Stream):
     def remember_drop(self, p: Packet, rule: Rule) -> None:
         """These bytes were dropped: they may not pass either when they are sent again."""
         if p.end > p.payload_start:
-            self.dropped = [*(self.dropped or [])[1 - DROPS_REMEMBERED :], (p.seq, p.end - p.payload_start, rule)]
+            self.dropped = [
+                *(self.dropped or [])[1 - DROPS_REMEMBERED :],
+                (p.seq, p.end - p.payload_start, rule),
+            ]
 
     def dropped_by(self, p: Packet) -> Rule | None:
         """The rule that dropped some of these bytes before."""
@@ -92,13 +93,16 @@ class Flow:
         self.marks: frozenset[str] = frozenset()
         self.direction = Direction.CLIENT_TO_SERVER
         self.ingress = client_side
-        self.blocked: tuple[Rule | None, Rule | None] = (None, None)  # per direction: the rule that stopped it
+        self.blocked: tuple[Rule | None, Rule | None] = (
+            None,
+            None,
+        )  # per direction: the rule that stopped it
         self.names: FlowName | None = None
 
     @property
     def couples_directions(self) -> bool:
         """Whether one direction cannot be understood without the other: a command means what its reply says it did."""
-        return self.alive is not None and not (self.alive[0] | self.alive[1]) <= _ONE_WAY_GROUPS
+        return self.dissector is not None and self.dissector.couples_directions
 
     @property
     def name(self) -> FlowName:
@@ -110,7 +114,7 @@ class Flow:
 
 
 SECOND_CHANCES = 4
-"""How many of the oldest entries are looked at for each new one: enough to keep up, few enough to stay flat (chosen)."""
+"""How many of the oldest entries are looked at for each new one (chosen: keeps up, and stays flat)."""
 
 
 class FlowTable:

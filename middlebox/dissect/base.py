@@ -48,14 +48,18 @@ class Dissector(ABC):
 
     `alive`: for each direction the field groups (`field_group`) that may still come. It is replaced by a new tuple when
     something changed and stays the same object otherwise, so it can be compared with `is`. It only ever shrinks.
+
+    `couples_directions`: one direction cannot be understood without the other (what a command means, its reply says),
+    so both must be fed although only one of them is wanted.
     """
 
-    __slots__ = ("alive",)
+    __slots__ = ("alive", "couples_directions")
 
     protocol: ClassVar[str]
     FIELDS: ClassVar[Mapping[str, FieldSpec]]
 
     alive: Alive
+    couples_directions: bool
 
     @abstractmethod
     def feed(self, direction: Direction, data: bytes, fields: Fields) -> None:

@@ -44,6 +44,7 @@ class TextDissector(Dissector):
         self._tls_state = Tls.UNKNOWN
         self._handed_over = (False, False)
         self.alive = NOTHING_ALIVE
+        self.couples_directions = True
         self._renew_alive()
 
     @abstractmethod
@@ -117,6 +118,7 @@ class TextDissector(Dissector):
         self._tls_state = Tls.ACCEPTED
         client, server = self._handed_over
         self._handed_over = (client, True) if direction else (True, server)
+        self.couples_directions = not all(self._handed_over)
         if self._tls is None and self._plan is not None:
             self._tls = TlsDissector(self._plan)
         self._renew_alive()
@@ -140,6 +142,7 @@ class TextDissector(Dissector):
             )
         if self._tls is not None and tls == NOTHING_ALIVE:
             self.alive = NOTHING_ALIVE  # refuted
+            self.couples_directions = False
         else:
             self.alive = _combined(self.protocol if self._wanted else "", self._handed_over, tls)
 

@@ -149,6 +149,7 @@ class TlsDissector(Dissector):
         self._server_hello = False
         self._tls13 = False
         self.alive = plan.alive(client_clear=True, server_clear=True)
+        self.couples_directions = False
 
     def feed(self, direction: Direction, data: bytes, fields: Fields) -> None:
         if not data or not self.alive[direction]:

@@ -9,6 +9,7 @@ import pytest
 from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.tls import MAX_HANDSHAKE_BYTES, MAX_RECORD_BYTES, TlsDissector, tls_plan
 from middlebox.flow import Direction
+from tests.unit.tls_bytes import client_hello, message, record, server_hello, vector
 
 C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 NAME = "tls.handshake.extensions_server_name"
@@ -16,32 +17,6 @@ DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 RETRY_RANDOM = bytes.fromhex(
     "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 )  # RFC 8446 4.1.3
-
-
-def vector(size: int, content: bytes) -> bytes:
-    return len(content).to_bytes(size, "big") + content
-
-
-def record(kind: int, body: bytes, version: int = 0x0303) -> bytes:
-    return bytes([kind]) + version.to_bytes(2, "big") + vector(2, body)
-
-
-def message(kind: int, body: bytes) -> bytes:
-    return bytes([kind]) + vector(3, body)
-
-
-def client_hello(name: str = "web.example", extensions: bytes = b"") -> bytes:
-    """A ClientHello message, without a record around it."""
-    server_name = b"\x00\x00" + vector(2, vector(2, b"\x00" + vector(2, name.encode())))
-    suites = vector(2, b"\x0a\x0a\x13\x01")
-    return message(
-        1, b"\x03\x03" + bytes(32) + b"\x00" + suites + b"\x01\x00" + vector(2, server_name + extensions)
-    )
-
-
-def server_hello(random: bytes = bytes(32), *, tls13: bool = False) -> bytes:
-    extensions = b"\x00\x2b\x00\x02\x03\x04" if tls13 else b""
-    return message(2, b"\x03\x03" + random + b"\x00" + b"\x13\x01" + b"\x00" + vector(2, extensions))
 
 
 def tls(*fields: str, join_records: bool = True) -> TlsDissector:

@@ -34,6 +34,7 @@ from middlebox.profile import (
     TcpReading,
     Towards,
 )
+from tests.unit.tls_bytes import client_hello, record, server_hello
 
 CLIENT, OTHER, SERVER = bytes([192, 0, 2, 11]), bytes([192, 0, 2, 12]), bytes([203, 0, 113, 25])
 SECOND_NS = 1_000_000_000
@@ -43,7 +44,9 @@ RESET_BOTH = (Reset(Towards.BOTH, Look()),)
 class Talk:
     """One TCP connection through an engine; keeps the sequence numbers of both ends."""
 
-    def __init__(self, engine: Engine, *, client: bytes = CLIENT, port: int = 40000, server_port: int = 587) -> None:
+    def __init__(
+        self, engine: Engine, *, client: bytes = CLIENT, port: int = 40000, server_port: int = 587
+    ) -> None:
         self.engine = engine
         self.client, self.port, self.server_port = client, port, server_port
         self.seq = {Direction.CLIENT_TO_SERVER: 1000, Direction.SERVER_TO_CLIENT: 5000}
@@ -55,7 +58,12 @@ class Talk:
             ends = {"src": SERVER, "dst": self.client, "sport": self.server_port, "dport": self.port}
         numbers = {"seq": self.seq[direction], "ack": self.seq[direction.opposite] if "A" in flags else 0}
         data = tcp_segment(
-            **ends, **(numbers | changes), flags=parse_flag_letters(flags), window=500, ttl=60, payload=payload  # type: ignore[arg-type]
+            **ends,
+            **(numbers | changes),
+            flags=parse_flag_letters(flags),
+            window=500,
+            ttl=60,
+            payload=payload,  # type: ignore[arg-type]
         )
         if "seq" not in changes:
             self.seq[direction] += len(payload) + ("S" in flags) + ("F" in flags)
@@ -105,8 +113,16 @@ def test_starttls_resets_both_ends() -> None:
     assert decision.verdict is Verdict.ACCEPT
     to_client, to_server = (decode(forged.data) for forged in decision.forged)
     assert to_client is not None and to_server is not None
-    assert (to_client.src, to_client.seq, to_client.flags) == (SERVER, talk.seq[Direction.SERVER_TO_CLIENT], wire.RST)
-    assert (to_server.src, to_server.seq, to_server.flags) == (CLIENT, talk.seq[Direction.CLIENT_TO_SERVER], wire.RST)
+    assert (to_client.src, to_client.seq, to_client.flags) == (
+        SERVER,
+        talk.seq[Direction.SERVER_TO_CLIENT],
+        wire.RST,
+    )
+    assert (to_server.src, to_server.seq, to_server.flags) == (
+        CLIENT,
+        talk.seq[Direction.CLIENT_TO_SERVER],
+        wire.RST,
+    )
     assert kinds(decision) == ["rule_matched", "packet_forged", "packet_forged"]
 
 
@@ -142,6 +158,19 @@ def test_tls_on_all_ports_lets_go_of_what_is_not_tls() -> None:
     assert engine.flows == 0
 
 
+def test_hello_behind_starttls_matches_though_only_tls_is_wanted() -> None:
+    """A rule on the ClientHello of port 587 needs what the server says too: only its 220 tells when TLS begins."""
+    when = 'tcp.dstport == 587 and tls.handshake.extensions_server_name == "mail.example"'
+    talk = Talk(engine_for(rule(when))).connect()
+    assert talk.server_sends(b"220 mail.example ESMTP\r\n").offload is Offload.NONE
+    assert talk.client_sends(b"DATA\r\n").offload is Offload.NONE
+    assert talk.server_sends(b"503 first MAIL\r\n").offload is Offload.NONE  # so what follows is no message
+    talk.client_sends(b"STARTTLS\r\n")
+    assert talk.server_sends(b"220 go ahead\r\n").offload is Offload.NONE
+    assert len(talk.client_sends(record(22, client_hello("mail.example"))).forged) == 2
+    assert talk.server_sends(record(22, server_hello())).offload is not Offload.NONE
+
+
 def test_payload_keyword_is_found_across_segments_and_out_of_order() -> None:
     """A keyword cut anywhere, in segments that arrive in any order, is seen when its last byte is there."""
     talk = Talk(engine_for(rule('tcp.payload contains "ultrasurf"')), server_port=80).connect()
@@ -169,7 +198,9 @@ def test_in_path_drop_drops_retransmissions_too() -> None:
     assert talk.client_sends(b"QUIT\r\n").verdict is Verdict.ACCEPT
 
 
-@pytest.mark.parametrize(("scope", "reply"), [(DropScope.DIRECTION, Verdict.ACCEPT), (DropScope.FLOW, Verdict.DROP)])
+@pytest.mark.parametrize(
+    ("scope", "reply"), [(DropScope.DIRECTION, Verdict.ACCEPT), (DropScope.FLOW, Verdict.DROP)]
+)
 def test_in_path_drop_scope_decides_about_the_other_direction(scope: DropScope, reply: Verdict) -> None:
     """drop: direction silences the sender of the trigger, drop: flow both; the kernel is told to keep it up."""
     talk = Talk(engine_for(rule(STARTTLS, (Drop(scope),)), placement=Placement.IN_PATH)).connect()
@@ -283,7 +314,9 @@ def test_subscriber_without_profile_is_left_alone() -> None:
     """Two SIMs, the same moment, the same server: one blocked, one not."""
     blocked = profile(rule(STARTTLS))
     deployment = Deployment(
-        "two-sims", (Phase(0, blocked),), (Subscriber("sim2", (ip_network("192.0.2.12/32"),), (Phase(0, None),)),)
+        "two-sims",
+        (Phase(0, blocked),),
+        (Subscriber("sim2", (ip_network("192.0.2.12/32"),), (Phase(0, None),)),),
     )
     engine = Engine(deployment, Random(1), 0)
     assert Talk(engine).connect().client_sends(b"STARTTLS\r\n").forged
@@ -310,7 +343,9 @@ def test_reload_judges_open_connections_by_the_new_profile() -> None:
     """After a reload the next packet of an old connection is judged by the new rules."""
     engine = engine_for(rule(STARTTLS))
     talk = Talk(engine).connect()
-    (changed,) = engine.reload(Deployment("new", (Phase(0, profile(rule('smtp.command_line matches "^QUIT"'))),)), 5)
+    (changed,) = engine.reload(
+        Deployment("new", (Phase(0, profile(rule('smtp.command_line matches "^QUIT"'))),)), 5
+    )
     assert (changed.kind, changed.details["cause"]) == ("profile_changed", "reload")
     assert not talk.client_sends(b"STARTTLS\r\n").forged
     assert talk.client_sends(b"QUIT\r\n").forged
@@ -350,7 +385,7 @@ def test_kernel_knows_who_opened_a_connection() -> None:
 
 def test_connection_first_seen_from_its_server_has_the_right_client() -> None:
     """Picking up in the middle with a packet of the server does not swap the ends: the lower port is the server."""
-    talk = Talk(engine_for(rule('smtp.response.code == 220')))
+    talk = Talk(engine_for(rule("smtp.response.code == 220")))
     decision = talk.server_sends(b"220 mail.example ESMTP\r\n")
     (matched,) = [event for event in decision.events if event.kind == "rule_matched"]
     assert matched.as_json()["flow"]["server_port"] == 587
