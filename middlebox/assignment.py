@@ -38,7 +38,9 @@ class Assignment:
     def _look_up(self, inside_address: bytes) -> tuple[Program | None, str]:
         address = IPv4Address(inside_address) if len(inside_address) == 4 else IPv6Address(inside_address)
         for subscriber, clock in self._subscribers:
-            if any(address.version == network.version and address in network for network in subscriber.networks):
+            if any(
+                address.version == network.version and address in network for network in subscriber.networks
+            ):
                 return self._program(clock.profile), subscriber.name
         return self._program(self._default.profile), ""
 

@@ -10,25 +10,21 @@ The path of a packet: decode -> whose profile -> residual -> flow -> stream -> d
 from __future__ import annotations
 
 from collections import Counter as Tally
-from typing import TYPE_CHECKING
+from random import Random
 
 from middlebox import events, packet as wire
-from middlebox.actions import Plan, passes, plan
 from middlebox.assignment import Assignment
-from middlebox.decision import PASS, Decision, Offload, Verdict
+from middlebox.decision import PASS, Decision, Offload
 from middlebox.dissect.base import NOTHING_ALIVE, Fields
-from middlebox.events import Event, Trigger
+from middlebox.enforcement import Enforcement
+from middlebox.events import Event
 from middlebox.flow import Direction, Side
 from middlebox.flowtable import EndKey, Flow, FlowTable, HandshakeStep, LiveRules
-from middlebox.forge import Forger, Occasion
+from middlebox.judgement import Judgement
 from middlebox.packet import Packet
 from middlebox.profile import Deployment, Rule, StateFrom, TcpReading
 from middlebox.program import Program
 from middlebox.reading import read_segment, reads_payload_of
-from middlebox.residual import ResidualTable, Sentence, residual_key
-
-if TYPE_CHECKING:  # the dice are handed in
-    from random import Random
 
 _OFFLOADS = tuple(Decision(offload=Offload(bits)) for bits in range(4))
 """Pass it, and the kernel may pass the named directions by itself from now on."""
@@ -38,10 +34,8 @@ class Engine:
     """One box. Feed it every packet that the kernel plan sends up, in order."""
 
     def __init__(self, deployment: Deployment, rng: Random, start_ns: int) -> None:
-        self._rng = rng
-        self._forger = Forger(rng)
-        self._residuals = ResidualTable()
         self.stats: Tally[str] = Tally()
+        self._enforcement = Enforcement(rng, self.stats)
         self.generation = 0
         self._take_up(deployment, start_ns)
 
@@ -50,7 +44,7 @@ class Engine:
         self._assignment = Assignment(deployment, now_ns)
         readings = [profile.tcp for profile in deployment.profiles()] or [TcpReading()]
         self._flows = FlowTable(max(r.max_flows for r in readings), max(r.idle_ns for r in readings))
-        self._residuals.clear()
+        self._enforcement.residuals.clear()
         self._live: dict[LiveRules, LiveRules] = {}  # one copy of each: most connections have the same
         self._new_generation()
 
@@ -63,17 +57,16 @@ class Engine:
     @property
     def next_change_ns(self) -> int | None:
         """When `advance` has to be called next, None when nothing is going to happen by itself."""
-        times = [t for t in (self._assignment.next_change_ns, self._residuals.next_end_ns) if t is not None]
+        times = [
+            t
+            for t in (self._assignment.next_change_ns, self._enforcement.residuals.next_end_ns)
+            if t is not None
+        ]
         return min(times, default=None)
 
     def advance(self, now_ns: int) -> tuple[Event, ...]:
         """Bring timeline and residual table up to now."""
-        happened = [
-            events.residual_changed(
-                "residual_ended", now_ns, None, rule=s.rule.name, profile=s.profile, key=s.words, until_ns=s.until_ns
-            )
-            for s in self._residuals.end_due(now_ns)
-        ]
+        happened = self._enforcement.end_due(now_ns)
         changes = self._assignment.advance(now_ns)
         if changes:
             self._new_generation()
@@ -96,7 +89,13 @@ class Engine:
     # --- packets -----------------------------------------------------------------------------------------------
 
     def handle(
-        self, data: bytes, now_ns: int, ingress: Side, sent_by: Direction | None = None, first: bool = False
+        self,
+        data: bytes,
+        now_ns: int,
+        ingress: Side,
+        sent_by: Direction | None = None,
+        *,
+        first: bool = False,
     ) -> Decision:
         """Judge one packet (bytes from the IP header on) that came in from `ingress`.
 
@@ -107,7 +106,7 @@ class Engine:
         if p is None:
             self.stats["undecoded"] += 1
             return PASS
-        flow, opened = self._flow_of(p, now_ns, ingress, sent_by, first)
+        flow, opened = self._flow_of(p, now_ns, ingress, sent_by, first=first)
         if flow is None:
             return PASS
         if flow.generation != self.generation:
@@ -118,41 +117,57 @@ class Engine:
             return _OFFLOADS[Offload.PASS]
         flow.packets += 1
         flow.bytes += len(data)
-        if self._residuals and (sentence := self._sentence(p, flow, now_ns)):
-            return self._punish(p, flow, program, sentence, now_ns)
-        direction = flow.direction
-        blocked_by = flow.blocked[direction]
-        if blocked_by is not None:
-            return self._blocked(p, flow, program, blocked_by, now_ns)
+        if (judgement := self._judged_before(p, flow, program, now_ns)) is not None:
+            return _conclude(judgement, opened=opened)
         fields: Fields = {}
         if p.protocol == wire.PROTOCOL_TCP:
             if not reads_payload_of(p, flow, program.profile.tcp):
                 return PASS
             alive = flow.alive
             read_segment(p, flow, program, fields)
-            if flow.halves[direction].dropped and (rule := flow.halves[direction].dropped_by(p)):
-                return self._dropped(p, flow, program, rule, now_ns)
             if flow.alive is not alive:
                 flow.live = None
         # What this packet completed can match, even if nothing of the kind can come any more.
-        rules = program.rules[direction] if flow.live is None and fields else self._live_rules(flow, p)[direction]
+        direction = flow.direction
+        rules = (
+            program.rules[direction] if flow.live is None and fields else self._live_rules(flow, p)[direction]
+        )
         for rule in rules:
             if rule.when.matches(p, flow, fields):
-                decision = self._match(rule, p, flow, program, fields, now_ns)
-                return self._with_flow_seen(decision, flow, now_ns) if opened else decision
+                if judgement is None:
+                    judgement = Judgement(p, flow, program, now_ns)
+                if self._enforcement.carry_out(rule, judgement, fields):
+                    self._new_generation()  # some of what the kernel was allowed to pass is punished now
         if p.flags & program.ending_flags:
             self._flows.remove(flow)
+        if judgement is not None:
+            return _conclude(judgement, opened=opened)
         decision = self._offload(flow, self._live_rules(flow, p))
         if opened and decision.offload is not Offload.PASS:
-            return self._with_flow_seen(decision, flow, now_ns)
+            return Decision(offload=decision.offload, events=(events.flow_seen(now_ns, flow.name),))
         return decision
 
-    def _with_flow_seen(self, decision: Decision, flow: Flow, now_ns: int) -> Decision:
-        seen = events.flow_seen(now_ns, flow.name)
-        return Decision(decision.verdict, decision.offload, decision.forged, (seen, *decision.events))
+    def _judged_before(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
+        """What follows from earlier packets alone: a residual, a blocked connection, bytes that were dropped once."""
+        residuals = self._enforcement.residuals
+        sentence = residuals.find(p, flow.ingress, flow.direction, now_ns) if residuals else None
+        blocked_by = flow.blocked[flow.direction]
+        dropped = flow.halves[flow.direction].dropped
+        if sentence is None and blocked_by is None and dropped is None:
+            return None
+        judgement = Judgement(p, flow, program, now_ns)
+        if sentence is not None:
+            self._enforcement.punish(sentence, judgement)
+        elif blocked_by is not None:
+            self._enforcement.keep_blocked(blocked_by, judgement)
+        elif (dropped_by := flow.halves[flow.direction].dropped_by(p)) is not None:
+            self._enforcement.drop_again(dropped_by, judgement)
+        else:
+            return None
+        return judgement
 
     def _flow_of(
-        self, p: Packet, now_ns: int, ingress: Side, sent_by: Direction | None, first: bool
+        self, p: Packet, now_ns: int, ingress: Side, sent_by: Direction | None, *, first: bool
     ) -> tuple[Flow | None, bool]:
         """The connection of a packet, and whether it was made just now. None: nobody here wants to remember it."""
         sport = p.sport | p.protocol << 16
@@ -170,7 +185,9 @@ class Engine:
                 return flow, False
         return self._open(p, (p.src, sport, p.dst, dport), now_ns, ingress, sent_by), True
 
-    def _open(self, p: Packet, key: EndKey, now_ns: int, ingress: Side, sent_by: Direction | None) -> Flow | None:
+    def _open(
+        self, p: Packet, key: EndKey, now_ns: int, ingress: Side, sent_by: Direction | None
+    ) -> Flow | None:
         program, _ = self._assignment.of(p.src if ingress is Side.INSIDE else p.dst)
         tcp = p.protocol == wire.PROTOCOL_TCP
         if tcp and program is not None and not _may_open(p, program.profile.tcp):
@@ -212,7 +229,9 @@ class Engine:
             reply = p.reversed()
             ingress = flow.ingress
             flow.direction, flow.ingress = there, ingress.opposite
-            theirs = tuple([r for r in flow.program.rules[there] if r.when.may_match(reply, flow, alive[there])])
+            theirs = tuple(
+                [r for r in flow.program.rules[there] if r.when.may_match(reply, flow, alive[there])]
+            )
             flow.direction, flow.ingress = here, ingress
         live = (ours, theirs) if here is Direction.CLIENT_TO_SERVER else (theirs, ours)
         flow.live = self._live.setdefault(live, live)
@@ -230,101 +249,11 @@ class Engine:
             return _OFFLOADS[Offload.PASS]
         return _OFFLOADS[Offload.PASS_SERVER_TO_CLIENT if to_server else Offload.PASS_CLIENT_TO_SERVER]
 
-    # --- what a match leads to -----------------------------------------------------------------------------------
 
-    def _match(
-        self, rule: Rule, p: Packet, flow: Flow, program: Program, fields: Fields, now_ns: int
-    ) -> Decision:
-        """Carry out a rule whose filter matched this packet."""
-        trigger = Trigger.of(p)
-        acts = rule.probability >= 1.0 or self._rng.random() < rule.probability
-        self.stats["matched"] += 1
-        happened = [
-            events.rule_matched(
-                now_ns, flow.name, rule=rule.name, profile=program.profile.name, direction=flow.direction,
-                trigger=trigger, actions=[type(a).__name__.lower() for a in rule.do], acted=acts,
-                fields=_jsonable(fields),
-            )  # fmt: skip
-        ]
-        if not acts:
-            return Decision(events=tuple(happened))
-        occasion = Occasion(p, flow, flow.direction, now_ns, passes(rule.do, program.profile.placement))
-        planned = plan(rule.do, self._forger, occasion)
-        if rule.residual is not None:
-            happened.append(self._sentence_to(rule, p, flow, program, now_ns))
-        return self._decide(planned, rule, occasion, program, trigger, happened)
-
-    def _decide(
-        self, planned: Plan, rule: Rule, occasion: Occasion, program: Program, trigger: Trigger, happened: list[Event]
-    ) -> Decision:
-        """From what the actions come to, to what the kernel is told."""
-        flow, now_ns = occasion.flow, occasion.now_ns
-        for direction, forged in planned.forged:
-            towards = "server" if direction is Direction.CLIENT_TO_SERVER else "client"
-            happened.append(
-                events.packet_forged(
-                    now_ns, flow.name, rule=rule.name, profile=program.profile.name, towards=towards,
-                    direction=direction, packet=forged.data, delay_ns=forged.send_at_ns - now_ns, trigger=trigger,
-                )  # fmt: skip
-            )
-        self.stats["forged"] += len(planned.forged)
-        verdict = Verdict.ACCEPT
-        if planned.drop:
-            verdict = Verdict.DROP
-            flow.halves[occasion.direction].remember_drop(occasion.trigger, rule)
-            flow.blocked = (
-                rule if Direction.CLIENT_TO_SERVER in planned.block else flow.blocked[0],
-                rule if Direction.SERVER_TO_CLIENT in planned.block else flow.blocked[1],
-            )
-            happened.append(self._drop_event(trigger, flow, program, rule, now_ns))
-        return Decision(verdict, Offload.NONE, tuple(forged for _, forged in planned.forged), tuple(happened))
-
-    def _drop_event(self, packet: Trigger, flow: Flow, program: Program, rule: Rule, now_ns: int) -> Event:
-        self.stats["dropped"] += 1
-        return events.packet_dropped(
-            now_ns, flow.name, rule=rule.name, profile=program.profile.name, direction=flow.direction, packet=packet
-        )
-
-    def _dropped(self, p: Packet, flow: Flow, program: Program, rule: Rule, now_ns: int) -> Decision:
-        """The same bytes again that were dropped before: a retransmission."""
-        return Decision(Verdict.DROP, events=(self._drop_event(Trigger.of(p), flow, program, rule, now_ns),))
-
-    def _blocked(self, p: Packet, flow: Flow, program: Program, rule: Rule, now_ns: int) -> Decision:
-        """Nothing of this direction passes any more, and the kernel may see to that."""
-        offload = Offload.NONE
-        if flow.blocked[0] is not None:
-            offload |= Offload.DROP_CLIENT_TO_SERVER
-        if flow.blocked[1] is not None:
-            offload |= Offload.DROP_SERVER_TO_CLIENT
-        dropped = self._drop_event(Trigger.of(p), flow, program, rule, now_ns)
-        return Decision(Verdict.DROP, offload, events=(dropped,))
-
-    # --- residual ------------------------------------------------------------------------------------------------
-
-    def _sentence_to(self, rule: Rule, p: Packet, flow: Flow, program: Program, now_ns: int) -> Event:
-        """Start a residual, and have the kernel send up again what it was allowed to pass: some of it is punished now."""
-        assert rule.residual is not None
-        key = residual_key(rule.residual, p, flow.ingress, flow.direction is Direction.CLIENT_TO_SERVER)
-        sentence = self._residuals.start(rule, program.profile.name, key, now_ns)
-        self._new_generation()
-        return events.residual_changed(
-            "residual_started", now_ns, flow.name, rule=rule.name, profile=program.profile.name,
-            key=sentence.words, until_ns=sentence.until_ns,
-        )  # fmt: skip
-
-    def _sentence(self, p: Packet, flow: Flow, now_ns: int) -> Sentence | None:
-        return self._residuals.find(p, flow.ingress, flow.direction is Direction.CLIENT_TO_SERVER, now_ns)
-
-    def _punish(self, p: Packet, flow: Flow, program: Program, sentence: Sentence, now_ns: int) -> Decision:
-        rule = sentence.rule
-        assert rule.residual is not None
-        hit = events.residual_changed(
-            "residual_hit", now_ns, flow.name, rule=rule.name, profile=sentence.profile, key=sentence.words,
-            until_ns=sentence.until_ns,
-        )  # fmt: skip
-        occasion = Occasion(p, flow, flow.direction, now_ns, passes(rule.residual.do, program.profile.placement))
-        planned = plan(rule.residual.do, self._forger, occasion)
-        return self._decide(planned, rule, occasion, program, Trigger.of(p), [hit])
+def _conclude(judgement: Judgement, *, opened: bool) -> Decision:
+    if opened:
+        judgement.events.insert(0, events.flow_seen(judgement.now_ns, judgement.flow.name))
+    return judgement.decision()
 
 
 def _may_open(p: Packet, reading: TcpReading) -> bool:
@@ -349,9 +278,7 @@ def _is_new_connection(p: Packet, flow: Flow, direction: Direction) -> bool:
     stream = flow.halves[direction]
     if p.flags & wire.SYN and not p.flags & wire.ACK:
         again = stream.next_seq == (p.seq + 1) & 0xFFFFFFFF  # the same SYN, sent once more
-        return direction is Direction.SERVER_TO_CLIENT or (flow.handshake is not HandshakeStep.NONE and not again)
+        return direction is Direction.SERVER_TO_CLIENT or (
+            flow.handshake is not HandshakeStep.NONE and not again
+        )
     return stream.is_elsewhere(p.seq) and p.end > p.payload_start
-
-
-def _jsonable(fields: Fields) -> dict[str, list[int | str | bool]]:
-    return {name: [v.hex() if isinstance(v, bytes) else v for v in values] for name, values in fields.items()}

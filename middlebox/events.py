@@ -130,7 +130,9 @@ def residual_changed(
 
 def profile_changed(now_ns: int, *, profile: str | None, subscriber: str | None, cause: str) -> Event:
     """From now on another profile applies; `cause` is timeline or reload, `subscriber` None means everybody else."""
-    return Event("profile_changed", now_ns, None, {"profile": profile, "subscriber": subscriber, "cause": cause})
+    return Event(
+        "profile_changed", now_ns, None, {"profile": profile, "subscriber": subscriber, "cause": cause}
+    )
 
 
 def reload_failed(now_ns: int, *, reason: str) -> Event:
@@ -140,7 +142,9 @@ def reload_failed(now_ns: int, *, reason: str) -> Event:
 
 def engine_error(now_ns: int, *, error: str, traceback: str, packet: bytes) -> Event:
     """A bug. The run is invalid from here on."""
-    return Event("engine_error", now_ns, None, {"error": error, "traceback": traceback, "packet": packet.hex()})
+    return Event(
+        "engine_error", now_ns, None, {"error": error, "traceback": traceback, "packet": packet.hex()}
+    )
 
 
 def queue_overflow(now_ns: int, *, dropped: int, user_dropped: int) -> Event:

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from types import CodeType
 
 NAMES = frozenset(
-    {"window", "ttl", "index", "sport", "dport", "seq", "draw", "trigger_ttl", "trigger_ip_id", "trigger_window"}
+    {
+        "window",
+        "ttl",
+        "index",
+        "sport",
+        "dport",
+        "seq",
+        "draw",
+        "trigger_ttl",
+        "trigger_ip_id",
+        "trigger_window",
+    }
 )
 """window, ttl, seq, sport, dport: of the forged packet itself, in the order window, ttl, seq, ip_id, so that each can
 use the ones before it; index: its place in the group, from 0; draw: a random number 0..65535 of its own."""

@@ -24,9 +24,9 @@ from middlebox.decision import PASS, Decision, Forged, Verdict
 from middlebox.eventlog import EVENTS_AT_ONCE, EventLog
 from middlebox.events import Event
 from middlebox.firewall import Firewall
-from middlebox.flow import Side
+from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
-from middlebox.kernel import ANSWERED, DROPPED, GENERATION_SHIFT, plan_for
+from middlebox.kernel import ANSWERED, DROPPED, FIRST, GENERATION_SHIFT, ORIGINAL, REPLY, plan_for
 from middlebox.nfqueue import Overflow, Queue, QueuedPacket
 from middlebox.profile import Deployment
 
@@ -47,7 +47,15 @@ class JudgesPackets(Protocol):
     def generation(self) -> int: ...
     @property
     def next_change_ns(self) -> int | None: ...
-    def handle(self, data: bytes, now_ns: int, ingress: Side) -> Decision: ...
+    def handle(
+        self,
+        data: bytes,
+        now_ns: int,
+        ingress: Side,
+        sent_by: Direction | None,
+        *,
+        first: bool,
+    ) -> Decision: ...
     def advance(self, now_ns: int) -> tuple[Event, ...]: ...
     def reload(self, deployment: Deployment, now_ns: int) -> tuple[Event, ...]: ...
 
@@ -81,6 +89,7 @@ class Box:
         self._generation = engine.generation
         self._inside_index = socket.if_nametoindex(inside)
         self._firewall = firewall
+        self._sees_syn = firewall.plan.sees_syn
         self._injector = injector
         self._log = log
         self._fail_open = fail_open
@@ -160,8 +169,16 @@ class Box:
         now = self._clock()
         self.packets += 1
         ingress = Side.INSIDE if packet.indev == self._inside_index else Side.OUTSIDE
+        mark = packet.mark
+        sent_by = None
+        if mark & ORIGINAL:
+            sent_by = Direction.CLIENT_TO_SERVER
+        elif mark & REPLY:
+            sent_by = Direction.SERVER_TO_CLIENT
+        # An engine that is shown every SYN knows better what a new connection is: some are sent twice.
+        first = bool(mark & FIRST) and not self._sees_syn
         try:
-            decision = self._engine.handle(data, now, ingress)
+            decision = self._engine.handle(data, now, ingress, sent_by, first=first)
         except Exception as error:  # noqa: BLE001  a bug in the engine must not stop the traffic
             self._engine_failed(error, data, now)
             if self._fail_open:
@@ -231,6 +248,7 @@ class Box:
         self._log.write(self._engine.reload(deployment, now))
         self._generation = self._engine.generation
         self._firewall.change_plan(plan_for(deployment))
+        self._sees_syn = self._firewall.plan.sees_syn
 
     def _engine_failed(self, error: Exception, data: bytes, now: int) -> None:
         self.errors += 1

@@ -131,7 +131,13 @@ class Packet:
     def reversed(self) -> Packet:
         """The ends of this packet the other way round, and nothing else: no flags, no payload."""
         back = Packet()
-        back.data, back.version, back.protocol, back.ttl, back.l4 = self.data, self.version, self.protocol, 0, self.l4
+        back.data, back.version, back.protocol, back.ttl, back.l4 = (
+            self.data,
+            self.version,
+            self.protocol,
+            0,
+            self.l4,
+        )
         back.src, back.sport, back.dst, back.dport = self.dst, self.dport, self.src, self.sport
         back.seq = back.ack = back.flags = back.window = 0
         back.payload_start = back.end = self.end
@@ -310,15 +316,23 @@ def tcp_segment(
     rest = options + payload
     checksum = transport_checksum(src, dst, PROTOCOL_TCP, head + b"\0\0\0\0" + rest)
     segment = head + checksum.to_bytes(2, "big") + b"\0\0" + rest
-    return ip_header(src, dst, PROTOCOL_TCP, len(segment), ttl, ip_id, dont_fragment, tos) + segment
+    head = ip_header(
+        src, dst, PROTOCOL_TCP, len(segment), ttl=ttl, ip_id=ip_id, dont_fragment=dont_fragment, tos=tos
+    )
+    return head + segment
 
 
 def ip_header(
-    src: bytes, dst: bytes, protocol: int, length: int, ttl: int, ip_id: int, dont_fragment: bool, tos: int
+    src: bytes, dst: bytes, protocol: int, length: int, *, ttl: int, ip_id: int, dont_fragment: bool, tos: int
 ) -> bytes:
     """The IPv4 or IPv6 header in front of `length` bytes of transport segment."""
     if len(src) == 16:
-        return (0x60000000 | tos << 20).to_bytes(4, "big") + Struct("!HBB").pack(length, protocol, ttl) + src + dst
+        return (
+            (0x60000000 | tos << 20).to_bytes(4, "big")
+            + Struct("!HBB").pack(length, protocol, ttl)
+            + src
+            + dst
+        )
     flags = 0x4000 if dont_fragment else 0
     head = Struct("!BBHHHBB").pack(0x45, tos, IPV4_HEADER_BYTES + length, ip_id, flags, ttl, protocol)
     checksum = ones_complement_sum(head + src + dst) ^ 0xFFFF

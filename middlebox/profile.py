@@ -24,7 +24,7 @@ CHOSEN = "chosen"
 
 
 class Placement(Enum):
-    """on-path: a tap with an injector, the original always passes and passes first. in-path: everything goes through it."""
+    """on-path: a tap with an injector; the original always passes, and first. in-path: everything goes through it."""
 
     ON_PATH = "on-path"
     IN_PATH = "in-path"
@@ -92,7 +92,7 @@ class SeqFrom(Enum):
     """Where the sequence number of a forged packet starts.
 
     EXPECTED: the next one its receiver waits for (RFC 9293 RCV.NXT as the box sees it).
-    COPIED: the trigger's own sequence number (towards the server) or its own too (towards the client), as some boxes do.
+    COPIED: the trigger's own sequence number, whoever gets the packet.
     TRIGGER_ACK: the acknowledgment number of the trigger, whoever gets the packet.
     """
 
@@ -127,7 +127,9 @@ class Look:
     flags: int = 0x04
     seq: SeqFrom | Number = SeqFrom.EXPECTED
     seq_offsets: tuple[int, ...] = (0,)  # packet i of the group: seq + seq_offsets[min(i, last)]
-    ack: AckFrom | Number = AckFrom.EXPECTED  # written as 0 unless `flags` has ACK or the profile gives a number
+    ack: AckFrom | Number = (
+        AckFrom.EXPECTED
+    )  # written as 0 unless `flags` has ACK or the profile gives a number
     window: Number = Constant(0)
     ttl: Number = Constant(64)  # as it leaves the box
     ip_id: Number = Constant(0)

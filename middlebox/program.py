@@ -26,7 +26,8 @@ class Program:
     def rules(self) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
         """Rules by direction of the packets they look at."""
         return tuple(  # type: ignore[return-value]
-            tuple(r for r in self.profile.rules if r.direction in (None, direction)) for direction in Direction
+            tuple(r for r in self.profile.rules if r.direction in (None, direction))
+            for direction in Direction
         )
 
     @cached_property

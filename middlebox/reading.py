@@ -53,7 +53,13 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Non
 
 
 def _read_on(
-    p: Packet, flow: Flow, stream: Half, seq: int, window_bytes: int, dissector: Dissector | None, fields: Fields
+    p: Packet,
+    flow: Flow,
+    stream: Half,
+    seq: int,
+    window_bytes: int,
+    dissector: Dissector | None,
+    fields: Fields,
 ) -> None:
     """The usual segment, in order: its payload, which may be 64 kB, is copied only if a dissector wants it."""
     start, end = p.payload_start, p.end
@@ -69,7 +75,13 @@ def _read_on(
 
 
 def _read_out_of_order(
-    p: Packet, flow: Flow, stream: Half, seq: int, program: Program, dissector: Dissector | None, fields: Fields
+    p: Packet,
+    flow: Flow,
+    stream: Half,
+    seq: int,
+    program: Program,
+    dissector: Dissector | None,
+    fields: Fields,
 ) -> None:
     """A segment that is early, late, or fills a hole; what can be read now may be more or less than its payload."""
     window_bytes = program.window_bytes
@@ -92,7 +104,7 @@ def _show_all_of(p: Packet, tail: bytes, data: bytes) -> None:
 
 
 def _checksum_holds(p: Packet) -> bool:
-    """A sender that leaves the checksum to its network card writes the sum of the pseudo-header only; that is right too."""
+    """A sender that leaves the checksum to its network card writes the sum of the pseudo-header; that is right too."""
     if wire.checksum_is_right(p):
         return True
     length = p.end - p.l4

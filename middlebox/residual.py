@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from middlebox.flow import Side
+from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
 from middlebox.profile import KeyPart, Residual, Rule
 
@@ -36,12 +36,12 @@ class Sentence:
         ]
 
 
-def residual_key(residual: Residual, p: Packet, ingress: Side, sent_by_client: bool) -> Key:
+def residual_key(residual: Residual, p: Packet, ingress: Side, sent_by: Direction) -> Key:
     """The values of the key's parts in this packet."""
-    return tuple(_part(part, p, ingress, sent_by_client) for part in residual.key)
+    return tuple(_part(part, p, ingress, sent_by) for part in residual.key)
 
 
-def _part(part: KeyPart, p: Packet, ingress: Side, sent_by_client: bool) -> bytes | int:
+def _part(part: KeyPart, p: Packet, ingress: Side, sent_by: Direction) -> bytes | int:
     match part:
         case KeyPart.INSIDE_IP:
             return p.src if ingress is Side.INSIDE else p.dst
@@ -52,13 +52,13 @@ def _part(part: KeyPart, p: Packet, ingress: Side, sent_by_client: bool) -> byte
         case KeyPart.OUTSIDE_PORT:
             return p.dport if ingress is Side.INSIDE else p.sport
         case KeyPart.CLIENT_IP:
-            return p.src if sent_by_client else p.dst
+            return p.src if sent_by is Direction.CLIENT_TO_SERVER else p.dst
         case KeyPart.SERVER_IP:
-            return p.dst if sent_by_client else p.src
+            return p.dst if sent_by is Direction.CLIENT_TO_SERVER else p.src
         case KeyPart.CLIENT_PORT:
-            return p.sport if sent_by_client else p.dport
+            return p.sport if sent_by is Direction.CLIENT_TO_SERVER else p.dport
         case KeyPart.SERVER_PORT:
-            return p.dport if sent_by_client else p.sport
+            return p.dport if sent_by is Direction.CLIENT_TO_SERVER else p.sport
 
 
 class ResidualTable:
@@ -81,11 +81,11 @@ class ResidualTable:
         sentences[key] = sentence
         return sentence
 
-    def find(self, p: Packet, ingress: Side, sent_by_client: bool, now_ns: int) -> Sentence | None:
+    def find(self, p: Packet, ingress: Side, sent_by: Direction, now_ns: int) -> Sentence | None:
         """The first sentence that covers this packet and is not over; renewed when its rule says so."""
         for rule, sentences in self._by_rule.values():
             assert rule.residual is not None
-            sentence = sentences.get(residual_key(rule.residual, p, ingress, sent_by_client))
+            sentence = sentences.get(residual_key(rule.residual, p, ingress, sent_by))
             if sentence is not None and now_ns < sentence.until_ns:
                 if rule.residual.refresh:
                     sentence.until_ns = now_ns + rule.residual.duration_ns

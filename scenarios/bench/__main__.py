@@ -31,7 +31,9 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Figure]]] = {
         d, rate_bar=100_000, flat_bar=0.80, memory_bar_mb=150, rounds=a.pairs
     ),
     "latency": lambda d, a: measure_latency(d, connections=a.triggers, median_bar_us=300, p99_bar_us=2000),
-    "bulk": lambda d, a: measure_bulk(d, DECIDED_EARLY | WATCHED_TO_THE_END, pairs=a.pairs, seconds=a.seconds),
+    "bulk": lambda d, a: measure_bulk(
+        d, DECIDED_EARLY | WATCHED_TO_THE_END, pairs=a.pairs, seconds=a.seconds
+    ),
     "connections": lambda d, a: measure_connections(d, DECIDED_EARLY, pairs=a.pairs, seconds=a.seconds),
 }
 
@@ -56,7 +58,11 @@ def main() -> int:
     bench = {
         "schema": 1,
         "time": int(time()),
-        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+        },
         "arguments": vars(arguments),
         "figures": [figure.as_json() for figure in figures],
     }
@@ -67,7 +73,9 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench", description="What the box costs, as ratios within one run.")
+    parser = argparse.ArgumentParser(
+        prog="make bench", description="What the box costs, as ratios within one run."
+    )
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
     parser.add_argument("--pairs", type=int, default=5, help="baseline and box in turn, this often")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
@@ -81,7 +89,9 @@ def _table(figures: list[Figure]) -> Table:
         table.add_column(heading)
     for figure in figures:
         value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.3g}"
-        word = "[green]reached[/]" if figure.reached else "[red]missed[/]" if figure.valid else "[red]invalid[/]"
+        word = (
+            "[green]reached[/]" if figure.reached else "[red]missed[/]" if figure.valid else "[red]invalid[/]"
+        )
         sign = "at most" if figure.smaller_is_better else "at least"
         table.add_row(figure.name, f"{value} {figure.unit}", f"{sign} {figure.bar:,g}", word)
     return table

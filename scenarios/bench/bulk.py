@@ -33,10 +33,13 @@ def measure_bulk(run_dir: Path, profiles: dict[str, float], *, pairs: int, secon
                 measured.append((plain, boxed))
             figures.append(
                 Figure(
-                    f"bulk flow, {name}", paired_ratio(measured), "of plain forwarding", bar,
+                    f"bulk flow, {name}",
+                    paired_ratio(measured),
+                    "of plain forwarding",
+                    bar,
                     valid=all(end.valid for end in ends),
                     details={"gbit_per_s_plain_and_box": measured, "box": [end.figures for end in ends]},
-                )  # fmt: skip
+                )
             )
     return figures
 

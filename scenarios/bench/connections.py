@@ -19,7 +19,9 @@ _CONNTRACK = ["iptables", "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVA
 """Any rule that names conntrack turns it on in this namespace; this one never matches a page's packets."""
 
 
-def measure_connections(run_dir: Path, profiles: dict[str, float], *, pairs: int, seconds: float) -> list[Figure]:
+def measure_connections(
+    run_dir: Path, profiles: dict[str, float], *, pairs: int, seconds: float
+) -> list[Figure]:
     """One figure for each profile -> bar: connections per second divided by those of forwarding just before."""
     find_program("wrk", package="wrk")
     figures = []
@@ -28,7 +30,11 @@ def measure_connections(run_dir: Path, profiles: dict[str, float], *, pairs: int
         directory = run_dir / "web"
         directory.mkdir()
         service = web.start(
-            lab.hosts["web"], directory, server_name="web.example", certificate=certificate, page_bytes=PAGE_BYTES
+            lab.hosts["web"],
+            directory,
+            server_name="web.example",
+            certificate=certificate,
+            page_bytes=PAGE_BYTES,
         )
         service.wait_ready()
         lab.box.run(_CONNTRACK, timeout_s=5)
@@ -44,10 +50,13 @@ def measure_connections(run_dir: Path, profiles: dict[str, float], *, pairs: int
                 measured.append((plain, boxed))
             figures.append(
                 Figure(
-                    f"new connections, {name}", paired_ratio(measured), "of forwarding with conntrack", bar,
+                    f"new connections, {name}",
+                    paired_ratio(measured),
+                    "of forwarding with conntrack",
+                    bar,
                     valid=all(end.valid for end in ends),
                     details={"per_s_plain_and_box": measured, "box": [end.figures for end in ends]},
-                )  # fmt: skip
+                )
             )
         service.stop()
     return figures

@@ -44,7 +44,9 @@ for _ in range(count):
 """
 
 
-def measure_latency(run_dir: Path, *, connections: int, median_bar_us: float, p99_bar_us: float) -> list[Figure]:
+def measure_latency(
+    run_dir: Path, *, connections: int, median_bar_us: float, p99_bar_us: float
+) -> list[Figure]:
     """Median and 99th percentile in microseconds over `connections` triggers, one after the other."""
     with bench_lab(run_dir, ["mail"]) as lab:
         lab.hosts["mail"].popen([sys.executable, "-c", _SERVER])
@@ -55,7 +57,9 @@ def measure_latency(run_dir: Path, *, connections: int, median_bar_us: float, p9
     valid = end.valid and len(delays_us) == connections
     p99 = quantiles(delays_us, n=100)[98]
     return [
-        Figure("trigger to forged packet, median", median(delays_us), "us", median_bar_us, True, valid, details),
+        Figure(
+            "trigger to forged packet, median", median(delays_us), "us", median_bar_us, True, valid, details
+        ),
         Figure("trigger to forged packet, 99th percentile", p99, "us", p99_bar_us, True, valid, details),
     ]
 

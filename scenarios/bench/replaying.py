@@ -56,7 +56,9 @@ print(json.dumps({"packets": packets, "seconds": seconds, "flows": engine.flows,
 """
 
 
-def measure_engine(run_dir: Path, *, rate_bar: float, flat_bar: float, memory_bar_mb: float, rounds: int) -> list[Figure]:
+def measure_engine(
+    run_dir: Path, *, rate_bar: float, flat_bar: float, memory_bar_mb: float, rounds: int
+) -> list[Figure]:
     """Packets a second, flatness and memory. Few and many connections are measured in turn, each in a fresh process."""
     profile = run_dir / "bench-undecided.yaml"
     profile.write_text(PROFILE)
@@ -73,7 +75,9 @@ def measure_engine(run_dir: Path, *, rate_bar: float, flat_bar: float, memory_ba
         path.unlink()
     return [
         Figure("engine alone, one core", rate, "packets/s", rate_bar, details=details),
-        Figure(f"engine with {MANY_FLOWS:,} flows", flatness, f"of the rate with {MANY_FLOWS // 100:,}", flat_bar),
+        Figure(
+            f"engine with {MANY_FLOWS:,} flows", flatness, f"of the rate with {MANY_FLOWS // 100:,}", flat_bar
+        ),
         Figure(f"memory of {MANY_FLOWS:,} flows", memory_mb, "MB", memory_bar_mb, smaller_is_better=True),
     ]
 
@@ -86,7 +90,7 @@ def _replay(capture: Path, profile: Path) -> dict[str, float]:
 
 
 def write_capture(path: Path, *, flows: int, at_once: int) -> None:
-    """A pcap of whole conversations (TLS, SMTP, HTTP in equal parts), `at_once` of them interleaved packet by packet."""
+    """A pcap of whole conversations (TLS, SMTP, HTTP in equal parts), `at_once` of them packet by packet."""
     with path.open("wb") as file:
         file.write(pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 101))  # nanoseconds, LINKTYPE_RAW
         number = 0
@@ -127,7 +131,15 @@ def _hello(name: bytes) -> bytes:
     server_name = pack("!HBH", len(name) + 3, 0, len(name)) + name
     padding = pack("!HH", 21, 300) + bytes(300)
     extensions = pack("!HH", 0, len(server_name)) + server_name + padding
-    body = b"\x03\x03" + bytes(32) + b"\0" + pack("!HH", 2, 0x1301) + b"\x01\0" + pack("!H", len(extensions)) + extensions
+    body = (
+        b"\x03\x03"
+        + bytes(32)
+        + b"\0"
+        + pack("!HH", 2, 0x1301)
+        + b"\x01\0"
+        + pack("!H", len(extensions))
+        + extensions
+    )
     message = b"\x01" + len(body).to_bytes(3, "big") + body
     return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
 

@@ -17,21 +17,49 @@ V6 = (bytes.fromhex("20010db8000100000000000000000011"), bytes.fromhex("20010db8
 PORTS = (25, 110, 143, 443, 465, 587, 993, 53, 80, 5201)
 
 CLIENT_LINES = (
-    b"EHLO client.example\r\n", b"STARTTLS\r\n", b"STLS\r\n", b"a1 STARTTLS\r\n", b"MAIL FROM:<a@b.example>\r\n",
-    b"DATA\r\n", b".\r\n", b"AUTH PLAIN AGFsaWNlAHg=\r\n", b"a2 LOGIN {5}\r\n", b"alice\r\n", b"ultrasurf", b"QUIT\r\n",
-    b"GET /ultrasurf HTTP/1.1\r\nHost: www.example\r\n\r\n", b"\r\n" * 40, b"\x00" * 100, b"BDAT 100000 LAST\r\n",
-)  # fmt: skip
+    b"EHLO client.example\r\n",
+    b"STARTTLS\r\n",
+    b"STLS\r\n",
+    b"a1 STARTTLS\r\n",
+    b"MAIL FROM:<a@b.example>\r\n",
+    b"DATA\r\n",
+    b".\r\n",
+    b"AUTH PLAIN AGFsaWNlAHg=\r\n",
+    b"a2 LOGIN {5}\r\n",
+    b"alice\r\n",
+    b"ultrasurf",
+    b"QUIT\r\n",
+    b"GET /ultrasurf HTTP/1.1\r\nHost: www.example\r\n\r\n",
+    b"\r\n" * 40,
+    b"\x00" * 100,
+    b"BDAT 100000 LAST\r\n",
+)
 SERVER_LINES = (
-    b"220 mail.example ESMTP\r\n", b"250-mail.example\r\n250 STARTTLS\r\n", b"354 go on\r\n", b"+OK\r\n", b"* OK IMAP\r\n",
-    b"a1 OK Begin TLS\r\n", b"+ \r\n", b"421 bye\r\n", b"-ERR no\r\n",
-)  # fmt: skip
+    b"220 mail.example ESMTP\r\n",
+    b"250-mail.example\r\n250 STARTTLS\r\n",
+    b"354 go on\r\n",
+    b"+OK\r\n",
+    b"* OK IMAP\r\n",
+    b"a1 OK Begin TLS\r\n",
+    b"+ \r\n",
+    b"421 bye\r\n",
+    b"-ERR no\r\n",
+)
 
 
 def client_hello(name: bytes) -> bytes:
     """A TLS ClientHello record with this server name (RFC 8446 4.1.2, RFC 6066 3)."""
     server_name = pack("!HBH", len(name) + 3, 0, len(name)) + name
     extensions = pack("!HH", 0, len(server_name)) + server_name + pack("!HHH3s", 16, 5, 3, b"\x02h2")
-    body = b"\x03\x03" + bytes(32) + b"\0" + pack("!HH", 2, 0x1301) + b"\x01\0" + pack("!H", len(extensions)) + extensions
+    body = (
+        b"\x03\x03"
+        + bytes(32)
+        + b"\0"
+        + pack("!HH", 2, 0x1301)
+        + b"\x01\0"
+        + pack("!H", len(extensions))
+        + extensions
+    )
     handshake = b"\x01" + len(body).to_bytes(3, "big") + body
     return b"\x16\x03\x01" + len(handshake).to_bytes(2, "big") + handshake
 
@@ -83,10 +111,19 @@ def _segment(rng: Random, seqs: dict[tuple[int, int, bool], int]) -> tuple[bytes
     seqs[key] = (seq + len(payload) + (flags & 1) + (flags >> 1 & 1)) & 0xFFFFFFFF
     ends = (client, server, port, server_port) if from_client else (server, client, server_port, port)
     data = tcp_segment(
-        src=ends[0], dst=ends[1], sport=ends[2], dport=ends[3], seq=(seq + jitter) & 0xFFFFFFFF, ack=rng.getrandbits(32),
-        flags=flags, window=rng.getrandbits(16), ttl=rng.randrange(256), ip_id=rng.getrandbits(16),
-        options=rng.choice((b"", b"\x02\x04\x05\xb4", rng.randbytes(rng.randrange(40)))), payload=payload,
-    )  # fmt: skip
+        src=ends[0],
+        dst=ends[1],
+        sport=ends[2],
+        dport=ends[3],
+        seq=(seq + jitter) & 0xFFFFFFFF,
+        ack=rng.getrandbits(32),
+        flags=flags,
+        window=rng.getrandbits(16),
+        ttl=rng.randrange(256),
+        ip_id=rng.getrandbits(16),
+        options=rng.choice((b"", b"\x02\x04\x05\xb4", rng.randbytes(rng.randrange(40)))),
+        payload=payload,
+    )
     if len(client) == 16 and rng.random() < 0.3:
         data = _with_extension_headers(rng, data)
     return data, Side.INSIDE if from_client else Side.OUTSIDE
@@ -120,4 +157,4 @@ def _datagram(rng: Random) -> bytes:
         head = pack("!HHHH", 40000, rng.choice(PORTS), len(body) + 8, 0)
         checksum = transport_checksum(client, server, PROTOCOL_UDP, head + body)
         body = head[:6] + checksum.to_bytes(2, "big") + body
-    return ip_header(client, server, protocol, len(body), 64, 1, False, 0) + body
+    return ip_header(client, server, protocol, len(body), ttl=64, ip_id=1, dont_fragment=False, tos=0) + body

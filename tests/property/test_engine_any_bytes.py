@@ -49,7 +49,9 @@ WHENS = (
 READINGS = (
     TcpReading(),
     TcpReading(reassembly=Reassembly.NONE, checks_data_offset=False),
-    TcpReading(reassembly=Reassembly.IN_ORDER, state_from=StateFrom.SYN, checks_checksum=True, ends_on_fin=True),
+    TcpReading(
+        reassembly=Reassembly.IN_ORDER, state_from=StateFrom.SYN, checks_checksum=True, ends_on_fin=True
+    ),
     TcpReading(overlap=Overlap.LAST, handshake=True, checks_ack=True, buffer_bytes=200, max_flows=50),
     TcpReading(state_from=StateFrom.SYNACK, ends_on_rst=False, max_flows=5, join_tls_records=False),
 )
@@ -61,7 +63,9 @@ def engine_for(reading: TcpReading, placement: Placement = Placement.IN_PATH) ->
     if placement is Placement.ON_PATH:
         actions = ((RESET,),) * 4
     rules = tuple(
-        Rule(f"rule-{n}", compile_filter(when), actions[n % 4], 0.5, residual=residual if n % 3 == 0 else None)
+        Rule(
+            f"rule-{n}", compile_filter(when), actions[n % 4], 0.5, residual=residual if n % 3 == 0 else None
+        )
         for n, when in enumerate(WHENS)
     )
     profile = Profile("soup", "", placement, rules, reading)

@@ -30,7 +30,9 @@ TO_SERVER, TO_CLIENT = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 FLOW_KEY = (CLIENT, 40000 | 6 << 16, SERVER, 587 | 6 << 16)
 
 
-def segment(direction: Direction = TO_SERVER, *, seq: int = 1000, ack: int = 5000, **changes: object) -> Packet:
+def segment(
+    direction: Direction = TO_SERVER, *, seq: int = 1000, ack: int = 5000, **changes: object
+) -> Packet:
     ends = {"src": CLIENT, "dst": SERVER, "sport": 40000, "dport": 587}
     if direction is TO_CLIENT:
         ends = {"src": SERVER, "dst": CLIENT, "sport": 587, "dport": 40000}
@@ -47,7 +49,9 @@ def occasion(trigger: Packet | None = None, *, passes: bool = True) -> Occasion:
     return Occasion(trigger, flow, direction, 10_000, passes)
 
 
-def forge(look: Look, where: Occasion | None = None, direction: Direction = TO_CLIENT, seed: int = 1) -> list[Packet]:
+def forge(
+    look: Look, where: Occasion | None = None, direction: Direction = TO_CLIENT, seed: int = 1
+) -> list[Packet]:
     packets = [decode(f.data) for f in Forger(Random(seed)).segments(look, where or occasion(), direction)]
     assert all(packets)
     return packets  # type: ignore[return-value]
@@ -107,7 +111,14 @@ def test_look_offsets_follow_the_group() -> None:
 
 @pytest.mark.parametrize(
     ("window", "ip_id", "ttl"),
-    [(1980, 39795, 108), (1981, 39782, 109), (1982, 39769, 110), (3293, 22726, 77), (5041, 2, 97), (5042, 65525, 98)],
+    [
+        (1980, 39795, 108),
+        (1981, 39782, 109),
+        (1982, 39769, 110),
+        (3293, 22726, 77),
+        (5041, 2, 97),
+        (5042, 65525, 98),
+    ],
 )
 def test_look_expressions_give_the_published_type_2_vectors(window: int, ip_id: int, ttl: int) -> None:
     """IP ID and TTL of the 2010 type 2 injector follow from its window (WC10; overflow case GFWREV)."""
@@ -130,7 +141,9 @@ def test_look_counter_goes_on_from_trigger_to_trigger() -> None:
 
 def test_look_copied_and_mirrored_numbers_are_the_triggers() -> None:
     """Some boxes copy the IP ID of the client's packet and mirror its TTL (net4people #39)."""
-    (rst,) = forge(Look(ttl=Mirrored(), ip_id=Copied(), window=Copied(), seq=SeqFrom.TRIGGER_ACK, ack=AckFrom.COPIED))
+    (rst,) = forge(
+        Look(ttl=Mirrored(), ip_id=Copied(), window=Copied(), seq=SeqFrom.TRIGGER_ACK, ack=AckFrom.COPIED)
+    )
     assert (rst.ttl, rst.ip_id, rst.window, rst.seq, rst.ack) == (61, 77, 501, 5000, 5000)
 
 
@@ -148,7 +161,9 @@ def test_look_identical_packets_are_copies() -> None:
 
 def test_look_plain_fields_arrive_as_they_are() -> None:
     """DF, TOS, options and payload are written as the look says."""
-    (rst,) = forge(Look(dont_fragment=True, tos=8, options=b"\x01\x01\x01\x00", payload=b"\x01\x02", ip_id=Constant(0)))
+    (rst,) = forge(
+        Look(dont_fragment=True, tos=8, options=b"\x01\x01\x01\x00", payload=b"\x01\x02", ip_id=Constant(0))
+    )
     assert (rst.dont_fragment, rst.tos, rst.tcp_options, rst.payload, rst.ip_id) == (
         True, 8, b"\x01\x01\x01\x00", b"\x01\x02", 0,
     )  # fmt: skip
@@ -174,10 +189,12 @@ def test_forger_same_seed_same_packets() -> None:
     assert [p.data for p in forge(look, seed=3)] != [p.data for p in forge(look, seed=4)]
 
 
-@pytest.mark.parametrize("text", ["__import__('os')", "window.real", "1 if 1 else 2", "x", "1.5", "'a'", "window +"])
+@pytest.mark.parametrize(
+    "text", ["__import__('os')", "window.real", "1 if 1 else 2", "x", "1.5", "'a'", "window +"]
+)
 def test_expression_anything_but_arithmetic_is_refused(text: str) -> None:
     """Only whole numbers, known names and operators; no way out into Python."""
-    with pytest.raises(ValueError, match="^expected "):
+    with pytest.raises(ValueError, match=r"^expected "):
         parse_expression(text)
 
 

@@ -5,21 +5,31 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
-from scapy.packet import Packet as ScapyPacket
-from scapy.packet import Raw
+from scapy.packet import Packet as ScapyPacket, Raw
 
 from middlebox import packet as wire
 from middlebox.packet import decode, flag_letters, parse_flag_letters, tcp_segment, with_ttl
 
 V4 = {"src": bytes([192, 0, 2, 11]), "dst": bytes([203, 0, 113, 25])}
-V6 = {"src": bytes.fromhex("20010db8000100000000000000000011"), "dst": bytes.fromhex("20010db8000300000000000000000025")}
+V6 = {
+    "src": bytes.fromhex("20010db8000100000000000000000011"),
+    "dst": bytes.fromhex("20010db8000300000000000000000025"),
+}
 
 
 def test_decode_tcp4_reads_every_header_field() -> None:
     """What scapy wrote is what is read back."""
     data = bytes(
         IP(src="192.0.2.11", dst="203.0.113.25", id=77, ttl=61, tos=8, flags="DF")
-        / TCP(sport=40000, dport=587, seq=5, ack=6, flags="PA", window=501, options=[("MSS", 1460), ("NOP", None)])
+        / TCP(
+            sport=40000,
+            dport=587,
+            seq=5,
+            ack=6,
+            flags="PA",
+            window=501,
+            options=[("MSS", 1460), ("NOP", None)],
+        )
         / b"STARTTLS\r\n"
     )
     p = decode(data)
@@ -42,7 +52,12 @@ def test_decode_padding_after_the_packet_is_not_payload() -> None:
 
 @pytest.mark.parametrize(
     "extensions",
-    [[], [IPv6ExtHdrHopByHop()], [IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt()], [IPv6ExtHdrFragment(offset=0, m=1)]],
+    [
+        [],
+        [IPv6ExtHdrHopByHop()],
+        [IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt()],
+        [IPv6ExtHdrFragment(offset=0, m=1)],
+    ],
     ids=["none", "hop-by-hop", "two", "first-fragment"],
 )
 def test_decode_tcp6_skips_extension_headers(extensions: list[ScapyPacket]) -> None:
@@ -70,7 +85,9 @@ def test_decode_later_fragment_has_no_ports(data: bytes) -> None:
     assert (p.sport, p.dport, p.flags) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x45", b"\x60" + b"\0" * 30, bytes(IP() / TCP())[:30], b"\x95" + b"\0" * 60])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x45", b"\x60" + b"\0" * 30, bytes(IP() / TCP())[:30], b"\x95" + b"\0" * 60]
+)
 def test_decode_cut_off_or_foreign_bytes_are_none(data: bytes) -> None:
     """What cannot be decoded is None, not an exception."""
     assert decode(data) is None
@@ -88,9 +105,20 @@ def test_decode_udp_payload_starts_after_eight_bytes() -> None:
 def test_tcp_segment_is_byte_for_byte_what_scapy_builds(ends: dict[str, bytes]) -> None:
     """Lengths, checksums and options of a built packet are those of scapy for the same fields."""
     built = tcp_segment(
-        **ends, sport=587, dport=40000, seq=0xFFFFFFFF, ack=7, flags=wire.RST | wire.ACK | wire.NS, window=1980, ttl=108,
-        ip_id=39795, dont_fragment=True, tos=0x10, options=b"\x02\x04\x05\xb4", payload=bytes(range(1, 10)) + b"\0",
-    )  # fmt: skip
+        **ends,
+        sport=587,
+        dport=40000,
+        seq=0xFFFFFFFF,
+        ack=7,
+        flags=wire.RST | wire.ACK | wire.NS,
+        window=1980,
+        ttl=108,
+        ip_id=39795,
+        dont_fragment=True,
+        tos=0x10,
+        options=b"\x02\x04\x05\xb4",
+        payload=bytes(range(1, 10)) + b"\0",
+    )
     tcp = TCP(
         sport=587, dport=40000, seq=0xFFFFFFFF, ack=7, flags="RAN", window=1980, options=[("MSS", 1460)]
     ) / bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 0])
@@ -116,7 +144,9 @@ def test_flag_letters_round_trip_and_reject_others() -> None:
 
 def test_reversed_packet_swaps_both_ends() -> None:
     """The other direction of a connection: addresses and ports swapped, nothing else claimed."""
-    p = decode(tcp_segment(**V4, sport=1, dport=2, seq=3, ack=4, flags=wire.ACK, window=5, ttl=6, payload=b"x"))
+    p = decode(
+        tcp_segment(**V4, sport=1, dport=2, seq=3, ack=4, flags=wire.ACK, window=5, ttl=6, payload=b"x")
+    )
     assert p is not None
     back = p.reversed()
     assert (back.src, back.sport, back.dst, back.dport) == (V4["dst"], 2, V4["src"], 1)

@@ -96,7 +96,9 @@ def test_stream_first_segment_seen_in_the_middle_starts_the_stream() -> None:
     assert stream.next_seq == 502
 
 
-@pytest.mark.parametrize(("seq", "elsewhere"), [(REUSE_DISTANCE, False), (REUSE_DISTANCE + 1, True), (-5, False)])
+@pytest.mark.parametrize(
+    ("seq", "elsewhere"), [(REUSE_DISTANCE, False), (REUSE_DISTANCE + 1, True), (-5, False)]
+)
 def test_stream_far_sequence_number_is_another_connection(seq: int, *, elsewhere: bool) -> None:
     """Only a number further away than any window belongs to another connection on the same ports."""
     assert stream_at(0).is_elsewhere(seq % 2**32) is elsewhere

@@ -1,0 +1,127 @@
+"""Carries out rules: the dice, the actions, the residual sentences, and the ground truth about all of them.
+
+It has what must go on from packet to packet (counters of looks, who is punished); what becomes of one packet is
+collected in its `Judgement`. Whether a rule matches is decided before, in `engine`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from random import Random
+
+from middlebox import events
+from middlebox.actions import passes, plan
+from middlebox.decision import Offload, Verdict
+from middlebox.dissect.base import Fields
+from middlebox.events import Event
+from middlebox.flow import Direction
+from middlebox.forge import Forger, Occasion
+from middlebox.judgement import Judgement
+from middlebox.profile import Action, Rule
+from middlebox.residual import ResidualTable, Sentence, residual_key
+
+
+class Enforcement:
+    """The acting half of a box. `stats` is the engine's, counted into."""
+
+    def __init__(self, rng: Random, stats: Tally[str]) -> None:
+        self.residuals = ResidualTable()
+        self._rng = rng
+        self._forger = Forger(rng)
+        self._stats = stats
+
+    def carry_out(self, rule: Rule, judgement: Judgement, fields: Fields) -> bool:
+        """Do what a rule says whose filter matched. True: a residual has begun, so others may be concerned now."""
+        flow = judgement.flow
+        acts = rule.probability >= 1.0 or self._rng.random() < rule.probability
+        self._stats["matched"] += 1
+        judgement.events.append(
+            events.rule_matched(
+                judgement.now_ns,
+                flow.name,
+                rule=rule.name,
+                profile=judgement.profile,
+                direction=flow.direction,
+                trigger=judgement.trigger,
+                actions=[type(action).__name__.lower() for action in rule.do],
+                acted=acts,
+                fields=_jsonable(fields),
+            )
+        )
+        if not acts:
+            return False
+        self._act(rule, rule.do, judgement)
+        if rule.residual is None:
+            return False
+        key = residual_key(rule.residual, judgement.packet, flow.ingress, flow.direction)
+        sentence = self.residuals.start(rule, judgement.profile, key, judgement.now_ns)
+        judgement.events.append(_residual_event("residual_started", sentence, judgement))
+        return True
+
+    def punish(self, sentence: Sentence, judgement: Judgement) -> None:
+        """Do to this packet what the residual of an earlier match says."""
+        assert sentence.rule.residual is not None
+        judgement.events.append(_residual_event("residual_hit", sentence, judgement))
+        self._act(sentence.rule, sentence.rule.residual.do, judgement)
+
+    def keep_blocked(self, rule: Rule, judgement: Judgement) -> None:
+        """Nothing of this direction passes any more; the kernel may see to that."""
+        self._drop(rule, judgement)
+        to_server, to_client = judgement.flow.blocked
+        judgement.offload |= Offload.DROP_CLIENT_TO_SERVER if to_server else Offload.NONE
+        judgement.offload |= Offload.DROP_SERVER_TO_CLIENT if to_client else Offload.NONE
+
+    def drop_again(self, rule: Rule, judgement: Judgement) -> None:
+        """The same bytes again that were dropped before: a retransmission."""
+        self._drop(rule, judgement)
+
+    def end_due(self, now_ns: int) -> list[Event]:
+        """Let go of those whose time is over."""
+        return [
+            events.residual_changed(
+                "residual_ended",
+                now_ns,
+                None,
+                rule=s.rule.name,
+                profile=s.profile,
+                key=s.words,
+                until_ns=s.until_ns,
+            )
+            for s in self.residuals.end_due(now_ns)
+        ]
+
+    def _act(self, rule: Rule, actions: tuple[Action, ...], judgement: Judgement) -> None:
+        flow, packet = judgement.flow, judgement.packet
+        goes_on = judgement.verdict is Verdict.ACCEPT and passes(actions, judgement.program.profile.placement)
+        occasion = Occasion(packet, flow, flow.direction, judgement.now_ns, goes_on)
+        planned = plan(actions, self._forger, occasion)
+        for direction, forged in planned.forged:
+            judgement.forge(rule, direction, forged)
+        self._stats["forged"] += len(planned.forged)
+        if planned.drop:
+            flow.halves[flow.direction].remember_drop(packet, rule)
+            flow.blocked = (
+                rule if Direction.CLIENT_TO_SERVER in planned.block else flow.blocked[0],
+                rule if Direction.SERVER_TO_CLIENT in planned.block else flow.blocked[1],
+            )
+            self._drop(rule, judgement)
+
+    def _drop(self, rule: Rule, judgement: Judgement) -> None:
+        self._stats["dropped"] += 1
+        judgement.drop(rule)
+
+
+def _residual_event(kind: str, sentence: Sentence, judgement: Judgement) -> Event:
+    return events.residual_changed(
+        kind,
+        judgement.now_ns,
+        judgement.flow.name,
+        rule=sentence.rule.name,
+        profile=sentence.profile,
+        key=sentence.words,
+        until_ns=sentence.until_ns,
+    )
+
+
+def _jsonable(fields: Fields) -> dict[str, list[int | str | bool]]:
+    return {name: [v.hex() if isinstance(v, bytes) else v for v in values] for name, values in fields.items()}
