@@ -7,7 +7,7 @@ collected in its `Judgement`. Whether a rule matches is decided before, in `engi
 from __future__ import annotations
 
 from collections import Counter as Tally
-from random import Random
+from typing import TYPE_CHECKING
 
 from middlebox import events
 from middlebox.actions import passes, plan
@@ -19,6 +19,9 @@ from middlebox.forge import Forger, Occasion
 from middlebox.judgement import Judgement
 from middlebox.profile import Action, Rule
 from middlebox.residual import ResidualTable, Sentence, residual_key
+
+if TYPE_CHECKING:  # the dice are handed in; the core imports none
+    from random import Random
 
 
 class Enforcement:

@@ -10,7 +10,7 @@ The path of a packet: decode -> whose profile -> residual -> flow -> stream -> d
 from __future__ import annotations
 
 from collections import Counter as Tally
-from random import Random
+from typing import TYPE_CHECKING
 
 from middlebox import events, packet as wire
 from middlebox.assignment import Assignment
@@ -25,6 +25,9 @@ from middlebox.packet import Packet
 from middlebox.profile import Deployment, Rule, StateFrom, TcpReading
 from middlebox.program import Program
 from middlebox.reading import read_segment, reads_payload_of
+
+if TYPE_CHECKING:  # the dice are handed in; the core imports none
+    from random import Random
 
 _OFFLOADS = tuple(Decision(offload=Offload(bits)) for bits in range(4))
 """Pass it, and the kernel may pass the named directions by itself from now on."""
