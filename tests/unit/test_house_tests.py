@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-
-# Where waiting is the behaviour under test; with the reason.
-MAY_SLEEP: dict[str, str] = {}
-
+SLEEPS = ("time.sleep", "sleep", "asyncio.sleep")
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Every test function with the place where it stands."""
@@ -35,9 +32,17 @@ def test_tests_each_promises_something_in_its_docstring() -> None:
 
 
 def test_tests_never_wait_by_the_clock() -> None:
-    """Whoever waits, waits for a condition: a sleep is too short on a busy machine and too long on a fast one."""
-    sleepy = {file for file, name, _ in calls() if name in ("time.sleep", "sleep", "asyncio.sleep")}
-    assert sleepy == MAY_SLEEP.keys()
+    """Whoever waits, waits for a condition, in a loop: one sleep is too short on a busy machine and too long on a fast."""
+    asleep = {(file, node.lineno) for file, name, node in calls() if name in SLEEPS}
+    polling = {
+        (str(file.relative_to(TESTS)), inner.lineno)
+        for file in TESTS.rglob("*.py")
+        for loop in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(loop, ast.While)
+        for inner in ast.walk(loop)
+        if isinstance(inner, ast.Call)
+    }
+    assert asleep - polling == set()
 
 
 def test_tests_skip_only_with_a_reason() -> None:
