@@ -195,10 +195,9 @@ def _check_never_crosses(expect: ExpectNeverCrosses, view: View) -> CheckResult:
     for flow in flows:
         packets = [c for c in view.captures[view.capture_of(expect.capture, flow)] if flow.holds(c.packet)]
         forged = {id(j.seen[place]) for j in view.world.journeys if j.forged for place in j.seen}
-        genuine = [c for c in packets if id(c) not in forged]
-        from_client = [c for c in genuine if c.packet.src == flow.client]
+        from_client = [c for c in packets if id(c) not in forged and c.packet.src == flow.client]
         for what in expect.what:
-            hits = crossed(genuine, from_client, what)
+            hits = crossed(from_client, what)
             offending.setdefault(what, []).extend((flow, hit) for hit in hits)
     bad = {what: hits for what, hits in offending.items() if hits}
     text = f"{', '.join(expect.what)} never in the capture of {expect.capture}"

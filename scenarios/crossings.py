@@ -23,19 +23,16 @@ _COMMANDS = {
 }
 
 
-def crossed(packets: Sequence[Captured], from_client: Iterable[Captured], what: str) -> list[Captured]:
+def crossed(from_client: Sequence[Captured], what: str) -> list[Captured]:
     """The packets of one connection that carry what must never cross, in time order; empty if it did not cross.
 
-    packets: all of the connection in that capture; from_client: those of them the client sent. what: see
+    from_client: what the client sent in that connection, as this capture has it. what: see
     `scenarios.model.NEVER_CROSSES`.
     """
-    client = list(from_client)
     if what == "application-data":
-        ids = {id(captured) for captured in client}
-        server = [captured for captured in packets if id(captured) not in ids]
-        return [*_application_data(client), *_application_data(server)]
+        return _application_data(from_client)
     pattern = _COMMANDS[what]
-    return [captured for line, captured in _lines(client) if pattern.match(line)]
+    return [captured for line, captured in _lines(from_client) if pattern.match(line)]
 
 
 def in_order(packets: Iterable[Captured]) -> list[tuple[bytes, Captured]]:

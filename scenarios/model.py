@@ -41,8 +41,8 @@ CAPTURE_COUNTS = ("forged_rst", "genuine_rst_from_client", "genuine_rst_from_ser
 """What a `capture:` expectation can count.
 
 forged_rst: RSTs in that capture that the events say the box forged.
-genuine_rst_from_client / _from_server: RSTs in that capture that the client (server) sent of its own accord. A kernel
-which has accepted a forged RST answers late packets of its peer with a genuine RST: those are not counted.
+genuine_rst_from_client / _from_server: RSTs in that capture with the client's (server's) address as source that were
+not forged, less those with which a kernel answers late packets after a forged RST has ended its socket.
 """
 
 NEVER_CROSSES = ("auth", "mail", "starttls", "application-data")
@@ -51,7 +51,8 @@ NEVER_CROSSES = ("auth", "mail", "starttls", "application-data")
 auth: SMTP AUTH, IMAP LOGIN or AUTHENTICATE, POP3 USER, PASS or AUTH in clear text.
 mail: SMTP MAIL FROM or DATA in clear text.
 starttls: the STARTTLS or STLS command itself.
-application-data: a TLS record of type 23; without one, nothing can have crossed encrypted either.
+application-data: a TLS record of type 23 from the client; without one, nothing of the client's can have crossed
+encrypted either. (The server's own are no sign: in TLS 1.3 it answers the ClientHello with such records.)
 """
 
 EVENTS = (
