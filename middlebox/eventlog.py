@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 from pathlib import Path
+from socket import AF_INET, AF_INET6, inet_ntop
 from types import TracebackType
 from typing import Final, Self
 
@@ -22,6 +23,8 @@ EVENTS_KEPT: Final = 4096
 """From so many waiting events on, each new one has some older ones written out (chosen)."""
 EVENTS_AT_ONCE: Final = 64
 """About half a millisecond of work (chosen): a packet may be waiting."""
+
+_LIKE_IPV4 = bytes(8)
 
 
 class EventLog:
@@ -99,5 +102,7 @@ def _flow_text(flow: FlowName) -> str:
 
 def _address(address: bytes) -> str:
     if len(address) == 4:
-        return f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
-    return str(IPv6Address(address))
+        return inet_ntop(AF_INET, address)
+    if address.startswith(_LIKE_IPV4):  # here the two ways to write it differ
+        return str(IPv6Address(address))
+    return inet_ntop(AF_INET6, address)

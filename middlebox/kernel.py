@@ -3,9 +3,9 @@
 Pure: it makes text, `nfqueue` and `__main__` carry it out. It must never let a packet by that a rule could match;
 when in doubt a packet is queued. Only chains of our own, named TAMPERLAB-*, and jumps to them.
 
-Marks. A packet that comes to us says in its mark what conntrack knows (`REPLY`, `FIRST`); a verdict that decides
-something for the rest of the connection goes back with `ANSWERED`, the flags of `decision.Offload` (bits 0-3) and the
-generation (bits 8-23), by NF_REPEAT: the packet walks through the chain again, which keeps the flags in the
+Marks. A packet that comes to us says in its mark what conntrack knows (`ORIGINAL`, `REPLY`, `FIRST`). A verdict that
+decides something for the rest of the connection goes back with `ANSWERED`, the flags of `decision.Offload` (bits 0-3)
+and the generation (bits 8-23), by NF_REPEAT: the packet walks through the chain again, which keeps the flags in the
 connection's mark and then lets the packet go or drops it. From there on the kernel answers alone, as long as the
 generation is the present one.
 
@@ -36,13 +36,15 @@ SEEN: Final = 1 << 4
 GENERATION_SHIFT: Final = 8
 GENERATIONS: Final = 1 << 16
 GENERATION_MASK: Final = (GENERATIONS - 1) << GENERATION_SHIFT
-REPLY: Final = 1 << 24
-"""Packet mark, kernel to us: it goes from the end that answered to the end that spoke first (conntrack's REPLY)."""
-FIRST: Final = 1 << 25
+ORIGINAL: Final = 1 << 24
+REPLY: Final = 1 << 25
+"""Packet mark, kernel to us: sent by the end that spoke first, or by the end that answered, as conntrack has seen it.
+Neither: conntrack knows nothing of this packet."""
+FIRST: Final = 1 << 26
 """Packet mark, kernel to us: the first packet that is queued of this connection."""
-ANSWERED: Final = 1 << 26
+ANSWERED: Final = 1 << 27
 """Packet mark, us to kernel: this mark carries a decision."""
-DROPPED: Final = 1 << 27
+DROPPED: Final = 1 << 28
 """Packet mark, us to kernel: and the packet itself is dropped."""
 
 EXACT_TTLS: Final = {0: "02:00:00:00:01:00", 255: "02:00:00:00:01:ff"}
@@ -123,7 +125,7 @@ class Plan:
     @property
     def sees_syn(self) -> bool:
         """Whether user space gets every SYN of the connections it is shown."""
-        return bool(self.flags & SYN) or all(w.every_segment for w in self.wants)
+        return bool(self.flags & SYN) or all(want.every_segment for want in self.wants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,7 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
         *_decided_rules(now),
         *_answered_rules(now),
         *_data_rules(plan, family),
+        f"-A {_QUEUE} -m conntrack --ctdir ORIGINAL -j MARK --set-xmark {ORIGINAL:#x}/{ORIGINAL:#x}",
         f"-A {_QUEUE} -m conntrack --ctdir REPLY -j MARK --set-xmark {REPLY:#x}/{REPLY:#x}",
         f"-A {_QUEUE} -m connmark --mark 0x0/{SEEN:#x} -j MARK --set-xmark {FIRST:#x}/{FIRST:#x}",
         f"-A {_QUEUE} -m connmark --mark 0x0/{SEEN:#x} -j CONNMARK --set-xmark {SEEN:#x}/{SEEN:#x}",

@@ -20,8 +20,8 @@ from typing import Any
 from middlebox.__main__ import main
 from middlebox.decision import Decision, Forged, Offload, Verdict
 from middlebox.events import Event
-from middlebox.flow import Side
-from middlebox.packet import decode, flag_letters
+from middlebox.flow import Direction, Side
+from middlebox.packet import decode
 from middlebox.profile import Deployment
 
 
@@ -33,15 +33,17 @@ class ObedientEngine:
     def __init__(self, _deployment: Deployment, _rng: Random, _start_ns: int) -> None:
         self.generation = 1
 
-    def handle(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+    def handle(
+        self, data: bytes, now_ns: int, ingress: Side, sent_by: Direction | None, first: bool
+    ) -> Decision:
         packet = decode(data)
         assert packet is not None
         words = packet.payload.decode("latin-1").split()
         handled = Event(
             "handled", now_ns, None,
             {
-                "words": words, "ingress": ingress.word, "flags": flag_letters(packet.flags), "length": len(data),
-                "sport": packet.sport, "protocol": packet.protocol,
+                "words": words, "length": len(data), "ingress": ingress.word,
+                "sent_by": None if sent_by is None else sent_by.word, "first": first,
             },
         )  # fmt: skip
         verdict, offload, forged = Verdict.ACCEPT, Offload.NONE, []

@@ -316,6 +316,7 @@ def test_marks_do_not_overlap() -> None:
     packet_bits = (
         kernel.OFFLOAD_MASK,
         kernel.GENERATION_MASK,
+        kernel.ORIGINAL,
         kernel.REPLY,
         kernel.FIRST,
         kernel.ANSWERED,
