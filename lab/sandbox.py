@@ -78,17 +78,19 @@ def enter() -> None:
     """Go on inside a new sandbox. Returns in the program only; the calling process ends as the program ends.
 
     Call it before any thread is started. In a sandbox already: does nothing.
-    LabError: this machine does not allow it; nothing was changed, and the caller goes on outside.
+    LabError: this machine does not allow it. The caller can only say so and end: it may be half in a namespace.
     """
     if inside():
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.geteuid() == 0:
-        mode, ids = "root", _MAX_IDS
-        _call("unshare", _CLONE_NEWPID)
-    else:
-        mode, ids = _own_user_namespace()
+    root = os.geteuid() == 0
+    try:
+        if root:
+            _call("unshare", _CLONE_NEWPID)
+        mode, ids = ("root", _MAX_IDS) if root else _own_user_namespace()
+    except OSError as error:
+        raise _forbidden(str(error), root=root) from error
     # go: the outer process lives; news: init's first words, an error text or nothing; last: the wait status
     go_r, go_w = os.pipe()
     news_r, news_w = os.pipe()
@@ -111,7 +113,7 @@ def enter() -> None:
     if problem:
         os.waitpid(init, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise _forbidden(problem)
+        raise _forbidden(problem, root=root)
     _pass_signals_until_end(init)
     status = os.read(last_r, 4)
     _end_like(struct.unpack("i", status)[0] if status else signal.SIGKILL)
@@ -169,23 +171,19 @@ def _own_user_namespace() -> tuple[str, int]:
     helper, go_w = _start_id_helper(uid, gid, *ranges) if all(ranges) else (0, -1)
     try:
         _call("unshare", _CLONE_NEWUSER | _CLONE_NEWPID)
-    except OSError as error:
+    except OSError:
         if helper:
             os.close(go_w)
             os.waitpid(helper, 0)
-        raise _forbidden(str(error)) from error
+        raise
     if helper:
         os.write(go_w, b"g")
         os.close(go_w)
         if os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1]) == 0:
             assert ranges[0] is not None
             return "mapped", 1 + ranges[0][1]
-    try:
-        _write_map("uid_map", f"0 {uid} 1")
-        _write_map("setgroups", "deny")
-        _write_map("gid_map", f"0 {gid} 1")
-    except OSError as error:
-        raise _forbidden(str(error)) from error
+    for name, text in (("uid_map", f"0 {uid} 1"), ("setgroups", "deny"), ("gid_map", f"0 {gid} 1")):
+        Path("/proc/self", name).write_text(text)
     return "single-id", 1
 
 
@@ -228,10 +226,6 @@ def _subordinate_range(path: str, uid: int) -> tuple[int, int] | None:
         if name in names and start.isdigit() and count.strip().isdigit() and int(count) > 0:
             return int(start), min(int(count), _MAX_IDS - 1)
     return None
-
-
-def _write_map(name: str, text: str) -> None:
-    Path(f"/proc/self/{name}").write_text(text)
 
 
 def _pass_signals_until_end(init: int) -> None:
@@ -315,8 +309,13 @@ def _call(name: str, *arguments: int) -> None:
         raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
-def _forbidden(what: str) -> LabError:
+def _forbidden(what: str, *, root: bool) -> LabError:
     """The LabError for a machine on which `what` failed, naming the setting that is in the way if one is."""
+    if root:
+        return LabError(
+            f"expected to make namespaces as root, got {what!r}",
+            "in a container, give it --privileged, or CAP_SYS_ADMIN, CAP_NET_ADMIN and an unmasked /proc",
+        )
     settings = (
         (
             "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",

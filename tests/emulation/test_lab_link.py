@@ -16,7 +16,7 @@ import pytest
 
 from lab.host import Host
 from lab.lab import Lab
-from lab.link import LinkMethod, LinkSpec, choose_method
+from lab.link import LinkMethod, LinkSpec, choose_method, netem_lines
 from lab.netns import in_network_of
 from lab.topology import IspTopology
 
@@ -62,6 +62,15 @@ def test_link_of_one_subscriber_delays_that_one_only(run_dir: Path) -> None:
     with lab_with(run_dir, {"sim2-access1": LinkSpec(delay_ns=30 * MS)}) as lab:
         assert min(round_trips_ms(lab.hosts["sim1"], lab.hosts["mail"].ipv4)) < 10.0
         assert 60.0 <= min(round_trips_ms(lab.hosts["sim2"], lab.hosts["mail"].ipv4)) < 64.0
+
+
+def test_link_netem_commands_are_understood_by_tc(run_dir: Path) -> None:
+    """tc takes every word of them; a kernel without netem may then say that it has none, and nothing else."""
+    with lab_with(run_dir, {}) as lab:
+        spec = LinkSpec(delay_ns=10 * MS, jitter_ns=MS, rate_bits=8_000_000, loss=0.01)
+        line = netem_lines("mail", {("mail", "mail-eth0"): spec})[0]
+        done = lab.hosts["mail"].run(line.split(), timeout_s=5)
+        assert done.returncode == 0 or b"qdisc kind is unknown" in done.stderr, done.stderr
 
 
 def test_link_without_wishes_has_no_queue_and_no_rule(run_dir: Path) -> None:

@@ -290,6 +290,19 @@ def test_sandbox_where_user_namespaces_are_forbidden_names_both_ways_out() -> No
     assert error.endswith("run as root with sudo, or: sudo sysctl -w user.max_user_namespaces=65536\n")
 
 
+def test_sandbox_root_without_capabilities_says_what_a_container_must_give() -> None:
+    """Root of a container that may not make namespaces: one line, exit status 3."""
+    if os.geteuid() != 0:
+        pytest.skip("needs real root to give up its capabilities; CI has it")
+    argv = ["setpriv", "--bounding-set=-all", sys.executable, "-m", "lab.sandbox", "true"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 3
+    assert done.stderr.startswith("expected to make namespaces as root, got '")
+    assert "CAP_SYS_ADMIN" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.sandboxed
 def test_sandbox_inside_a_sandbox_stays_where_it_is() -> None:
     """A second `enter()` does nothing."""
