@@ -44,9 +44,12 @@ def tcp(
 
 
 def udp(payload: bytes = b"", *, sport: int = 40000, dport: int = 53) -> Packet:
+    """A decoded UDP datagram over IPv4."""
     datagram = b"".join(n.to_bytes(2, "big") for n in (sport, dport, 8 + len(payload), 0)) + payload
     src, dst = ip_address("192.0.2.11").packed, ip_address("203.0.113.53").packed
-    return decoded(ip_header(src, dst, 17, len(datagram), 64, 0, False, 0) + datagram)
+    return decoded(
+        ip_header(src, dst, 17, len(datagram), ttl=64, ip_id=0, dont_fragment=False, tos=0) + datagram
+    )
 
 
 def decoded(data: bytes, stream_tail: bytes = b"") -> Packet:
