@@ -4,7 +4,7 @@ An ordinary user runs it (see identity.py), so it works in a single-id sandbox t
 the person who runs the lab. Every user's mailbox is a Maildir, `mail/<local part>`; each begins with one mail
 of welcome.
 
-Sources: Dovecot 2.3's documentation; RFC 9051, RFC 1939, RFC 8314.
+Sources: Dovecot's documentation; RFC 9051, RFC 1939, RFC 8314.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from lab.errors import LabError
 from lab.services.base import Host, Port, Service, find_program, start_process
-from lab.services.identity import USER, as_ordinary_user
+from lab.services.dovecot_config import configuration
+from lab.services.identity import as_ordinary_user
 from lab.services.pki import Certificate
 
 PORTS = (110, 143, 993, 995)
@@ -26,63 +27,6 @@ RUN_PLACE = "/run/dovecot"
 """Where Dovecot and Postfix see `run_directory`, each in its mount namespace: unix(7) wants short paths."""
 
 SASL_SOCKET, LMTP_SOCKET = "auth-postfix", "lmtp"
-
-# A wrong password must not slow down the next login: no delay, and no penalty (a socket without access).
-_CONFIGURATION = """\
-base_dir = {run}
-state_dir = {directory}/state
-instance_name = tamperlab
-log_path = {directory}/dovecot.log
-protocols = {protocols}
-listen = *, ::
-ssl = yes
-ssl_cert = <{chain}
-ssl_key = <{key}
-disable_plaintext_auth = {tls_before_login}
-auth_mechanisms = plain login
-default_internal_user = {user}
-default_internal_group = {user}
-default_login_user = {user}
-mail_location = maildir:{directory}/mail/%n
-mail_max_userip_connections = 1000
-auth_failure_delay = 0
-passdb {{
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%u {directory}/users
-}}
-userdb {{
-  driver = static
-  args = uid={user} gid={user} home={directory}/mail/%n allow_all_users=yes
-}}
-service imap-login {{
-  chroot =
-}}
-service pop3-login {{
-  chroot =
-}}
-service anvil {{
-  chroot =
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-service stats {{
-  chroot =
-}}
-service auth {{
-  unix_listener {sasl} {{
-    mode = 0666
-  }}
-}}
-"""
-
-_LMTP_CONFIGURATION = """\
-service lmtp {{
-  unix_listener {lmtp} {{
-    mode = 0666
-  }}
-}}
-"""
 
 _WELCOME = """\
 Return-Path: <postmaster@{domain}>
@@ -119,25 +63,26 @@ def start(
     (directory / "users").write_text("".join(f"{user}:{{PLAIN}}{word}\n" for user, word in users.items()))
     for user in users:
         welcome(directory, user)
-    text = _CONFIGURATION.format(
-        run=RUN_PLACE,
+    number = version(program)
+    text = configuration(
+        version=(int(number.split(".")[0]), int(number.split(".")[1])),
         directory=directory,
-        protocols=" ".join(protocols),
-        chain=certificate.chain,
-        key=certificate.key,
-        tls_before_login="no" if login_before_tls else "yes",
-        user=USER,
+        run=RUN_PLACE,
+        protocols=protocols,
+        certificate=certificate,
+        login_before_tls=login_before_tls,
         sasl=SASL_SOCKET,
+        lmtp=LMTP_SOCKET,
     )
-    configuration = directory / "dovecot.conf"
-    configuration.write_text(text + (_LMTP_CONFIGURATION.format(lmtp=LMTP_SOCKET) if with_lmtp else ""))
+    file = directory / "dovecot.conf"
+    file.write_text(text)
     run = run_directory(directory)
     run.mkdir(exist_ok=True)
     argv = as_ordinary_user(
-        [program, "-F", "-c", str(configuration)], directory=directory, binds={run: RUN_PLACE}
+        [program, "-F", "-c", str(file)], directory=directory, binds={run: RUN_PLACE}
     )
-    process = start_process(host, argv, log=directory / "output.log")
-    facts: dict[str, object] = {"program": program, "version": version(program), "users": sorted(users)}
+    process = start_process(host, argv, directory)
+    facts: dict[str, object] = {"program": program, "version": number, "users": sorted(users)}
     ports = tuple(Port(number) for number in PORTS)
     # On SIGTERM Dovecot waits a second for its idle children; there is nothing it could still lose.
     return Service(
