@@ -10,6 +10,7 @@ import pytest
 
 from lab.services.dovecot import version
 from lab.services.dovecot_config import configuration
+from lab.services.identity import USER
 from lab.services.pki import Certificate
 
 # Settings that 2.3 has and 2.4 refuses, and the other way round ("Upgrading Dovecot v2.3 to v2.4").
@@ -30,7 +31,7 @@ def text(number: tuple[int, int], folder: Path, *, login_before_tls: bool = Fals
         (folder / name).touch()
     return configuration(
         version=number, directory=folder, run=str(folder / "run"), protocols=["imap", "pop3", "lmtp"],
-        certificate=Certificate(chain=folder / "chain.pem", key=folder / "key.pem"),
+        certificate=Certificate(("mail.example",), chain=folder / "chain.pem", key=folder / "key.pem"),
         login_before_tls=login_before_tls, sasl="auth-postfix", lmtp="lmtp",
     )  # fmt: skip
 
@@ -64,7 +65,8 @@ def test_dovecot_config_is_accepted_by_the_dovecot_of_this_machine(tmp_path: Pat
     program = shutil.which("dovecot", path="/usr/sbin:/usr/bin:/sbin:/bin")
     assert program is not None, "expected Dovecot, got none; run: make setup-servers"
     major, minor, *_ = version(program).split(".")
-    (tmp_path / "dovecot.conf").write_text(text((int(major), int(minor)), tmp_path))
+    # The lab's own user lives in a passwd of the lab's own; `mail` is a user and a group of every Debian.
+    (tmp_path / "dovecot.conf").write_text(text((int(major), int(minor)), tmp_path).replace(USER, "mail"))
     done = subprocess.run(
         ["doveconf", "-n", "-c", tmp_path / "dovecot.conf"], capture_output=True, text=True, check=False
     )
