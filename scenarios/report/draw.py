@@ -180,9 +180,7 @@ class _Pen:
         ]
         if any(row.forged for row in rows):
             lines.append(
-                Text(
-                    f"{indent}{self.signs.forged}: sent by the box in the other end's name", _STYLES["forged"]
-                )
+                Text(f"{indent}{self.signs.forged}: by the box, in the other end's name", _STYLES["forged"])
             )
         if any(not row.complete for row in rows):
             lines.append(Text(f"{indent}{self.signs.lost} got no further", "dim"))

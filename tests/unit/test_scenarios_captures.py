@@ -32,14 +32,19 @@ def test_captures_pcapng_of_scapy_gives_packets_times_and_comments(tmp_path: Pat
     read = read_capture(path)
     assert [captured.number for captured in read] == [1, 2, 3]
     assert [captured.packet.payload for captured in read] == [b"", b"x", b"xx"]
-    assert [captured.time_ns for captured in read] == [1_700_000_000_250_000_000 + n * 10**9 for n in range(3)]
+    assert [captured.time_ns for captured in read] == [
+        1_700_000_000_250_000_000 + n * 10**9 for n in range(3)
+    ]
     assert [captured.comments for captured in read] == [(), ("FORGED",), ()]
 
 
 def test_captures_classic_pcap_of_scapy_gives_packets(tmp_path: Path) -> None:
     """A pcap file works as well as a pcapng file."""
     path = tmp_path / "a.pcap"
-    wrpcap(str(path), [Ether() / tcp(), Ether() / IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(sport=5, dport=6)])
+    wrpcap(
+        str(path),
+        [Ether() / tcp(), Ether() / IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(sport=5, dport=6)],
+    )
     read = read_capture(path)
     assert [captured.packet.version for captured in read] == [4, 6]
     assert (read[1].packet.sport, read[1].packet.dport) == (5, 6)
@@ -83,7 +88,9 @@ def test_captures_file_that_is_none_is_an_error_with_the_next_step(tmp_path: Pat
     """A text file is not silently an empty capture."""
     path = tmp_path / "note.txt"
     path.write_text("not a capture at all")
-    with pytest.raises(CaptureError, match=r"note\.txt: expected a pcapng or pcap file, got b'not '; convert it"):
+    with pytest.raises(
+        CaptureError, match=r"note\.txt: expected a pcapng or pcap file, got b'not '; convert it"
+    ):
         read_capture(path)
     with pytest.raises(CaptureError, match="expected a capture file, got No such file"):
         read_capture(tmp_path / "none.pcapng")
@@ -111,5 +118,7 @@ def test_captures_staged_file_comes_back_whole(tmp_path: Path) -> None:
     """The tests' own writer and the reader agree, so other tests may use either."""
     packets = starttls_block().captures["sim1"]
     read = read_capture(write_pcap(tmp_path / "sim1.pcap", packets))
-    assert [(c.number, c.time_ns, c.packet.data) for c in read] == [(c.number, c.time_ns, c.packet.data) for c in packets]
+    assert [(c.number, c.time_ns, c.packet.data) for c in read] == [
+        (c.number, c.time_ns, c.packet.data) for c in packets
+    ]
     assert all(is_flow_packet(captured.packet) for captured in read)
