@@ -19,7 +19,7 @@ OPTIONAL_PROGRAMS = {
     "dnsmasq": "dnsmasq-base",
     "postfix": "postfix libsasl2-modules",
     "dovecot": "dovecot-imapd dovecot-pop3d dovecot-lmtpd",
-    "nginx": "nginx-light",
+    "nginx": "nginx",
     "sshd": "openssh-server",
     "swaks": "swaks",
     "msmtp": "msmtp",

@@ -50,7 +50,7 @@ def start(
     host: Host, directory: Path, *, server_name: str, certificate: Certificate, page_bytes: int = 2000
 ) -> Service:
     """Serve `/`, a page of exactly `page_bytes` bytes."""
-    program = find_program("nginx", package="nginx-light")
+    program = find_program("nginx", package="nginx")
     pages = directory / "pages"
     pages.mkdir(parents=True, exist_ok=True)
     (pages / "index.html").write_bytes(page(server_name, page_bytes))
@@ -67,7 +67,7 @@ def start(
     )
     log = directory / "error.log"
     argv = [program, "-p", str(directory), "-c", str(configuration), "-e", str(log)]
-    process = start_process(host, argv, log=directory / "nginx.log")
+    process = start_process(host, argv, directory)
     facts: dict[str, object] = {
         "program": program,
         "version": version(program),

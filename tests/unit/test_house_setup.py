@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.doctor import OPTIONAL_PROGRAMS
+
 ROOT = Path(__file__).parents[2]
 # Enough for `setup.sh` to see that there is nothing to do; no python, pip, dpkg or sudo among them.
 FEW_TOOLS = ("bash", "cat", "dirname", "id", "readlink", "sha256sum", "flock")
@@ -172,3 +174,21 @@ def test_vagrantfile_is_valid(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "make setup-servers" in (ROOT / "Vagrantfile").read_text()
+
+
+def test_messages_name_only_packages_that_setup_installs() -> None:
+    """Who follows a message by hand gets the same packages as who runs make."""
+    script = '. scripts/packages.sh; for g in ${!packages_*}; do declare -n all=$g; printf "%s\\n" "${all[@]}"; done'
+    known = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    sources = [
+        file.read_text() for room in ("lab", "middlebox", "scenarios") for file in (ROOT / room).rglob("*.py")
+    ]
+    pattern = r'(?:package="|apt-get install )([a-z0-9-]+(?: (?!and )[a-z0-9-]+)*)'
+    words = set(" ".join(re.findall(pattern, "\n".join(sources))).split())
+    assert len(words) >= 10
+    assert words - set(known) == set()
+    assert {word for packages in OPTIONAL_PROGRAMS.values() for word in packages.split()} - set(
+        known
+    ) == set()
