@@ -11,6 +11,7 @@ Sources: packet(7); Linux Documentation/networking/packet_mmap.rst (TPACKET_V2).
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -39,6 +40,8 @@ _PACKET_TYPE_OFFSET = 32 + 10
 _PACKET_OUTGOING = 4
 _BLOCK_BYTES = 131_072
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 class Point:
     """One interface being captured: `make_ring`, `begin`, `drain`..., `finish`, `close`."""
@@ -66,7 +69,10 @@ class Point:
         self.socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
         blocks = self._ring_bytes // _BLOCK_BYTES
         request = struct.pack("=IIII", _BLOCK_BYTES, blocks, self._frame_bytes, self._frames)
-        self.socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
+        # not socket.setsockopt(): it holds the interpreter's lock while the kernel waits
+        if _libc.setsockopt(self.socket.fileno(), _SOL_PACKET, _PACKET_RX_RING, request, len(request)) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"ring of {self._ring_bytes} bytes: {os.strerror(number)}")
 
     def begin(self) -> None:
         """From here on every packet is kept."""

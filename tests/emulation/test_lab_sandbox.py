@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,14 +191,14 @@ def test_sandbox_standard_input_and_output_are_the_callers(user: str) -> None:
 @USERS
 def test_sandbox_orphans_are_reaped_and_do_not_outlive_the_program(user: str) -> None:
     """A daemon that the program leaves behind ends with the program, and no zombie stays meanwhile."""
-    script = "(sleep 0 & sleep 1000 & ); echo up; read word; ps -A -o stat= | grep -c Z"
+    script = "(sleep 0 & sleep 1000 & ); echo up; read word; while ps -A -o stat= | grep -q Z; do :; done; echo clean"
     with in_sandbox(script, user=user) as outer:
         assert outer.stdout and outer.stdin
         assert outer.stdout.readline() == b"up\n"
         watched = watch(descendants(outer.pid))
         outer.stdin.write(b"\n")
         outer.stdin.flush()
-        assert outer.stdout.readline() == b"0\n"
+        assert outer.stdout.readline() == b"clean\n"
     wait_for_end(watched)
 
 
@@ -234,22 +235,26 @@ def subordinate_ids(tmp_path: Path) -> list[str]:
     return ["unshare", "-m", "--propagation", "private", "sh", "-ec", script, "sh"]
 
 
-def run_mapped(words: list[str], *, more: tuple[str, ...] = ()) -> list[str]:
-    """What a sandbox started by `words` says of its mode, and whether a server could become another user there."""
-    program = (
-        "import os; from lab import sandbox; sandbox.enter(); print(sandbox.facts()['mode'], flush=True)\n"
-        "os.setgroups([]); os.setgid(33); os.setuid(33); print(os.getuid())"
-    )
+def python_as(words: list[str], program: str) -> str:
+    """What a Python program says that is started by `words`."""
     done = subprocess.run(
-        [*words, *more, sys.executable, "-c", program],
+        [*words, sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd="/",
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
         check=False,
     )
-    return done.stdout.split()
+    return done.stdout
+
+
+def run_mapped(words: list[str]) -> list[str]:
+    """What a sandbox started by `words` says of its mode, and whether a server could become another user there."""
+    program = (
+        "import os; from lab import sandbox; sandbox.enter(); print(sandbox.facts()['mode'], flush=True)\n"
+        "if sandbox.facts()['ids'] > 33: os.setgroups([]); os.setgid(33); os.setuid(33); print(os.getuid())"
+    )
+    return python_as(words, program).split()
 
 
 def test_sandbox_user_with_a_subuid_range_gets_many_ids(subordinate_ids: list[str]) -> None:
@@ -257,9 +262,42 @@ def test_sandbox_user_with_a_subuid_range_gets_many_ids(subordinate_ids: list[st
     assert run_mapped(subordinate_ids) == ["mapped", "33"]
 
 
+def test_lab_gives_files_of_other_ids_back_to_the_user(subordinate_ids: list[str]) -> None:
+    """What a server made under an id of its own belongs to the user afterwards: he can delete his runs."""
+    program = (
+        "import sys, tempfile; from pathlib import Path; from lab import sandbox; sandbox.enter()\n"
+        "from lab.lab import Lab; from lab.topology import IspTopology; directory = Path(tempfile.mkdtemp())\n"
+        "with Lab(IspTopology(), run_dir=directory) as lab:\n"
+        "    script = f'mkdir {directory}/queue; touch {directory}/queue/mail; chown -R 33:33 {directory}/queue'\n"
+        "    assert lab.hosts['mail'].run(['sh', '-ec', script], timeout_s=5).returncode == 0\n"
+        "    assert (directory / 'queue' / 'mail').stat().st_uid == 33\n"
+        "print(directory)"
+    )
+    directory = Path(python_as(subordinate_ids, program).strip())
+    for path in (directory, directory / "queue", directory / "queue" / "mail"):
+        assert path.stat().st_uid == path.stat().st_gid == ORDINARY_ID
+    shutil.rmtree(directory)
+
+
+@USERS
+def test_sandbox_killed_leaves_its_neighbour_alone(user: str) -> None:
+    """Of two labs with the same addresses one is killed; the other goes on and ends as it should."""
+    labs = [start(["-c", LAB], user=user, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for one in labs:
+        assert one.stdout
+        assert one.stdout.readline() == b"up\n"
+    labs[0].kill()
+    assert labs[0].wait() == -signal.SIGKILL
+    assert labs[1].poll() is None
+    for one in labs:
+        with one:
+            one.communicate(b"\n" if one is labs[1] else None)
+    assert labs[1].returncode == 0
+
+
 def test_sandbox_falls_back_to_a_single_id_where_newuidmap_may_not_act(subordinate_ids: list[str]) -> None:
     """With a range, but under no_new_privs, the sandbox starts all the same."""
-    assert run_mapped(subordinate_ids, more=("setpriv", "--no-new-privs")) == ["single-id"]
+    assert run_mapped([*subordinate_ids, "setpriv", "--no-new-privs"]) == ["single-id"]
 
 
 def test_sandbox_where_user_namespaces_are_forbidden_names_both_ways_out() -> None:
