@@ -37,12 +37,17 @@ class Forged:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One packet, one answer. With an on-path box the verdict is carried out before anything is forged."""
+    """One packet, one answer. With an on-path box the verdict is carried out before anything is forged.
+
+    replacement: what goes on instead of the packet. hold_until_ns: when it goes on, 0 at once.
+    """
 
     verdict: Verdict = Verdict.ACCEPT
     offload: Offload = Offload.NONE
     forged: tuple[Forged, ...] = ()
     events: tuple[Event, ...] = ()
+    replacement: bytes | None = None
+    hold_until_ns: int = 0
 
 
 PASS = Decision()

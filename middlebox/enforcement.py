@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 
 from middlebox import events
 from middlebox.actions import passes, plan
+from middlebox.actions.rewrite import rewritten_payload
 from middlebox.decision import Offload, Verdict
 from middlebox.dissect.base import Fields
 from middlebox.events import Event
 from middlebox.flow import Direction
 from middlebox.forge import Forger, Occasion
 from middlebox.judgement import Judgement
-from middlebox.profile import Action, Rule
-from middlebox.residual import ResidualTable, Sentence, residual_key
+from middlebox.marks import HostMarks
+from middlebox.policer import Policer
+from middlebox.profile import Action, Mark, Rewrite, Rule, Throttle
+from middlebox.residual import ResidualTable, Sentence, key_of
+from middlebox.translation import Translation
 
 if TYPE_CHECKING:  # the dice are handed in; the core imports none
     from random import Random
@@ -29,6 +33,7 @@ class Enforcement:
 
     def __init__(self, rng: Random, stats: Tally[str]) -> None:
         self.residuals = ResidualTable()
+        self.marks = HostMarks()
         self._rng = rng
         self._forger = Forger(rng)
         self._stats = stats
@@ -56,7 +61,7 @@ class Enforcement:
         self._act(rule, rule.do, judgement)
         if rule.residual is None:
             return False
-        key = residual_key(rule.residual, judgement.packet, flow.ingress, flow.direction)
+        key = key_of(rule.residual.key, judgement.packet, flow.ingress, flow.direction)
         sentence = self.residuals.start(rule, judgement.profile, key, judgement.now_ns)
         judgement.events.append(_residual_event("residual_started", sentence, judgement))
         return True
@@ -101,6 +106,14 @@ class Enforcement:
         for direction, forged in planned.forged:
             judgement.forge(rule, direction, forged)
         self._stats["forged"] += len(planned.forged)
+        for mark in planned.marks:
+            self._remember(mark, judgement)
+        if planned.rewrites and goes_on:
+            self._rewrite(rule, planned.rewrites, judgement)
+        if planned.hold_ns:
+            judgement.hold(rule, judgement.now_ns + planned.hold_ns)
+        if planned.throttle is not None and flow.policer is None:
+            self._throttle(rule, planned.throttle, judgement)
         if planned.drop:
             flow.halves[flow.direction].remember_drop(packet, rule)
             flow.blocked = (
@@ -108,6 +121,53 @@ class Enforcement:
                 rule if Direction.SERVER_TO_CLIENT in planned.block else flow.blocked[1],
             )
             self._drop(rule, judgement)
+
+    def treat(self, judgement: Judgement) -> None:
+        """What is done to every packet of a connection that is policed or translated, after the rules."""
+        flow, packet = judgement.flow, judgement.packet
+        if judgement.verdict is Verdict.DROP:
+            return
+        policer = flow.policer
+        if policer is not None and not policer.lets_pass(len(packet.data), flow.direction, judgement.now_ns):
+            self._drop(policer.rule, judgement)
+        elif flow.translation is not None and judgement.replacement is None:
+            judgement.replacement = flow.translation.apply(packet, flow.direction)
+
+    def _rewrite(self, rule: Rule, rewrites: list[Rewrite], judgement: Judgement) -> None:
+        """Change the packet; from the first change of length on the connection's numbers are translated."""
+        flow, packet = judgement.flow, judgement.packet
+        payload, flags = packet.payload, None
+        for rewrite in rewrites:
+            payload = rewritten_payload(rewrite, payload)
+            flags = rewrite.flags if rewrite.flags is not None else flags
+        if payload == packet.payload and flags is None:
+            return
+        translation = flow.translation or Translation()
+        if len(payload) != len(packet.payload):
+            flow.translation = translation
+        replacement = translation.apply(packet, flow.direction, payload=payload, flags=flags)
+        if replacement is not None:
+            self._stats["rewritten"] += 1
+            judgement.rewrite(rule, replacement)
+
+    def _throttle(self, rule: Rule, throttle: Throttle, judgement: Judgement) -> None:
+        rate = self._forger.draw(throttle.rate_bits_per_s, of=throttle)
+        flow = judgement.flow
+        flow.policer = Policer(rule, rate, throttle.burst_bytes, throttle.directions, judgement.now_ns)
+        judgement.events.append(
+            events.throttle_started(
+                judgement.now_ns, flow.name, rule=rule.name, profile=judgement.profile, rate_bits_per_s=rate
+            )
+        )
+
+    def _remember(self, mark: Mark, judgement: Judgement) -> None:
+        flow = judgement.flow
+        if not mark.key:
+            flow.own_marks |= {mark.word}
+            flow.marks |= {mark.word}
+            return
+        key = key_of(mark.key, judgement.packet, flow.ingress, flow.direction)
+        self.marks.set(mark, key, judgement.now_ns)
 
     def _drop(self, rule: Rule, judgement: Judgement) -> None:
         self._stats["dropped"] += 1

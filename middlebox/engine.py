@@ -130,6 +130,8 @@ class Engine:
             read_segment(p, flow, program, fields)
             if flow.alive is not alive:
                 flow.live = None
+        if self._enforcement.marks:
+            flow.marks = flow.own_marks | self._enforcement.marks.of(p, flow.ingress, flow.direction, now_ns)
         # What this packet completed can match, even if nothing of the kind can come any more.
         direction = flow.direction
         rules = (
@@ -143,6 +145,9 @@ class Engine:
                     self._new_generation()  # some of what the kernel was allowed to pass is punished now
         if p.flags & program.ending_flags:
             self._flows.remove(flow)
+        if flow.stays:
+            judgement = judgement or Judgement(p, flow, program, now_ns)
+            self._enforcement.treat(judgement)
         if judgement is not None:
             return _conclude(judgement, opened=opened)
         decision = self._offload(flow, self._live_rules(flow, p))

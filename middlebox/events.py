@@ -121,6 +121,62 @@ def packet_dropped(
     })  # fmt: skip
 
 
+def packet_rewritten(
+    now_ns: int,
+    flow: FlowName,
+    *,
+    rule: str,
+    profile: str,
+    direction: Direction,
+    packet: Trigger,
+    rewritten: bytes,
+) -> Event:
+    """A genuine packet went on changed; `packet` as it came, `rewritten` as it leaves, TTL not yet lowered."""
+    return Event(
+        "packet_rewritten",
+        now_ns,
+        flow,
+        {
+            "rule": rule,
+            "profile": profile,
+            "direction": direction.word,
+            "packet": packet.as_json(),
+            "rewritten": rewritten.hex(),
+        },
+    )
+
+
+def packet_held(
+    now_ns: int,
+    flow: FlowName,
+    *,
+    rule: str,
+    profile: str,
+    direction: Direction,
+    packet: Trigger,
+    until_ns: int,
+) -> Event:
+    """A genuine packet goes on later, at `until_ns`."""
+    return Event(
+        "packet_held",
+        now_ns,
+        flow,
+        {
+            "rule": rule,
+            "profile": profile,
+            "direction": direction.word,
+            "packet": packet.as_json(),
+            "until_ns": until_ns,
+        },
+    )
+
+
+def throttle_started(now_ns: int, flow: FlowName, *, rule: str, profile: str, rate_bits_per_s: int) -> Event:
+    """From now on this connection is policed to that rate; each packet above it is a packet_dropped."""
+    details = {"rule": rule, "profile": profile, "rate_bits_per_s": rate_bits_per_s}
+    return Event("throttle_started", now_ns, flow, details)
+
+
 def residual_changed(
     kind: str, now_ns: int, flow: FlowName | None, *, rule: str, profile: str, key: list[str], until_ns: int
 ) -> Event:

@@ -16,8 +16,10 @@ from middlebox.stream import Stream
 if TYPE_CHECKING:
     from middlebox.dissect.base import Alive, Dissector
     from middlebox.packet import Packet
+    from middlebox.policer import Policer
     from middlebox.profile import Rule
     from middlebox.program import Program
+    from middlebox.translation import Translation
 
 EndKey = tuple[bytes, int, bytes, int]
 """(source address, source port + protocol * 65536, destination address, destination port) of one direction."""
@@ -73,7 +75,8 @@ class Flow:
 
     __slots__ = (
         "key", "client_side", "last_ns", "generation", "program", "subscriber", "dissector", "alive", "live",
-        "halves", "handshake", "packets", "bytes", "marks", "direction", "ingress", "blocked", "names",
+        "halves", "handshake", "packets", "bytes", "marks", "direction", "ingress", "blocked", "policer", "translation",
+        "own_marks", "names",
     )  # fmt: skip
 
     def __init__(self, key: EndKey, client_side: Side, now_ns: int) -> None:
@@ -90,19 +93,34 @@ class Flow:
         self.handshake = HandshakeStep.NONE
         self.packets = 0
         self.bytes = 0
-        self.marks: frozenset[str] = frozenset()
+        self.own_marks: frozenset[str] = frozenset()
+        self.marks = self.own_marks  # and those of its hosts, for the packet at hand
         self.direction = Direction.CLIENT_TO_SERVER
         self.ingress = client_side
         self.blocked: tuple[Rule | None, Rule | None] = (
             None,
             None,
         )  # per direction: the rule that stopped it
+        self.policer: Policer | None = None
+        self.translation: Translation | None = None
         self.names: FlowName | None = None
+
+    def ends(self, direction: Direction) -> EndKey:
+        """(source, its port, destination, its port) of what travels in `direction`."""
+        client, client_port, server, server_port = self.key
+        if direction is Direction.CLIENT_TO_SERVER:
+            return client, client_port & 0xFFFF, server, server_port & 0xFFFF
+        return server, server_port & 0xFFFF, client, client_port & 0xFFFF
 
     @property
     def couples_directions(self) -> bool:
         """Whether one direction cannot be understood without the other: a command means what its reply says it did."""
         return self.dissector is not None and self.dissector.couples_directions
+
+    @property
+    def stays(self) -> bool:
+        """Whether every packet of it has to be handled, whatever rules may match: it is policed or translated."""
+        return self.policer is not None or self.translation is not None
 
     @property
     def name(self) -> FlowName:

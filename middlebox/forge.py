@@ -7,7 +7,7 @@ Sources for what the fields mean: RFC 9293 3.10.7 (which RST an end accepts), RF
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from middlebox import packet as wire
@@ -32,17 +32,30 @@ from middlebox.seqnum import distance
 
 if TYPE_CHECKING:  # the dice are handed in
     from random import Random
+from struct import Struct
 
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """What set a rule off. `passes`: whether the trigger goes on to its receiver, and so counts as sent."""
+    """What set a rule off. `passes`: whether the trigger goes on to its receiver, and so counts as sent.
+
+    `ahead`: by direction, how far what was forged on this occasion has moved the numbers that its receiver expects.
+    """
 
     trigger: Packet
     flow: Flow
     direction: Direction
     now_ns: int
     passes: bool
+    ahead: list[int] = field(default_factory=lambda: [0, 0])
+
+
+ICMP_QUOTE_BYTES = 28
+"""The IP header and 8 bytes, as RFC 792 asks for."""
+ICMP6_QUOTE_BYTES = 1232
+"""As much as fits the minimum MTU of 1280 (RFC 4443 2.4)."""
+
+_PORTS_LENGTH = Struct("!HHH")
 
 
 class Forger:
@@ -54,7 +67,7 @@ class Forger:
 
     def segments(self, look: Look, occasion: Occasion, direction: Direction) -> list[Forged]:
         """`look.count` packets that travel in `direction`, as if the end on that side had sent them."""
-        send_at_ns = occasion.now_ns + self._delay_ns(look.delay)
+        send_at_ns = occasion.now_ns + self.delay_ns(look.delay)
         forged: list[Forged] = []
         for index in range(look.count):
             if forged and look.identical:
@@ -66,31 +79,20 @@ class Forger:
 
     def _segment(self, look: Look, occasion: Occasion, direction: Direction, index: int) -> bytes:
         trigger = occasion.trigger
-        src, sport, dst, dport = occasion.flow.key
-        if direction is Direction.SERVER_TO_CLIENT:
-            src, sport, dst, dport = dst, dport, src, sport
+        src, sport, dst, dport = occasion.flow.ends(direction)
         expected_seq, expected_ack = expected_numbers(occasion, direction)
-        values = {
-            "index": index,
-            "sport": sport & 0xFFFF,
-            "dport": dport & 0xFFFF,
-            "trigger_ttl": trigger.ttl,
-            "trigger_ip_id": trigger.ip_id or 0,
-            "trigger_window": trigger.window,
-            "draw": self._rng.randrange(1 << 16),
-        }
+        values = self._values(trigger, sport, dport, index)
         window = self._number(look, "window", look.window, values, trigger.window) & 0xFFFF
         values["window"] = window
-        ttl = max(0, min(255, self._number(look, "ttl", look.ttl, values, trigger.ttl)))
-        values["ttl"] = ttl
+        ttl = self._ttl(look, values, trigger)
         offset = look.seq_offsets[min(index, len(look.seq_offsets) - 1)]
-        seq = (self._seq(look, occasion, values, expected_seq) + offset) & 0xFFFFFFFF
+        seq = (self._seq(look, occasion, direction, values, expected_seq) + offset) & 0xFFFFFFFF
         values["seq"] = seq
         return wire.tcp_segment(
             src=src,
             dst=dst,
-            sport=sport & 0xFFFF,
-            dport=dport & 0xFFFF,
+            sport=sport,
+            dport=dport,
             seq=seq,
             ack=self._ack(look, occasion, values, expected_ack) & 0xFFFFFFFF,
             flags=look.flags,
@@ -103,10 +105,12 @@ class Forger:
             payload=look.payload,
         )
 
-    def _seq(self, look: Look, occasion: Occasion, values: dict[str, int], expected: int) -> int:
+    def _seq(
+        self, look: Look, occasion: Occasion, direction: Direction, values: dict[str, int], expected: int
+    ) -> int:
         match look.seq:
             case SeqFrom.EXPECTED:
-                return expected
+                return expected + occasion.ahead[direction]
             case SeqFrom.COPIED:
                 return occasion.trigger.seq
             case SeqFrom.TRIGGER_ACK:
@@ -125,7 +129,23 @@ class Forger:
             case number:
                 return self._number(look, "ack", number, values, occasion.trigger.ack)
 
-    def _number(self, look: Look, name: str, number: Number, values: dict[str, int], copied: int) -> int:
+    def _values(self, trigger: Packet, sport: int, dport: int, index: int) -> dict[str, int]:
+        """What an expression can name, as far as it is known before the packet's own fields."""
+        return {
+            "index": index,
+            "sport": sport,
+            "dport": dport,
+            "trigger_ttl": trigger.ttl,
+            "trigger_ip_id": trigger.ip_id or 0,
+            "trigger_window": trigger.window,
+            "draw": self._rng.randrange(1 << 16),
+        }
+
+    def _ttl(self, look: Look, values: dict[str, int], trigger: Packet) -> int:
+        values["ttl"] = max(0, min(255, self._number(look, "ttl", look.ttl, values, trigger.ttl)))
+        return values["ttl"]
+
+    def _number(self, look: object, name: str, number: Number, values: dict[str, int], copied: int) -> int:
         match number:
             case Constant(value):
                 return value
@@ -142,7 +162,59 @@ class Forger:
                 self._counters[id(look), name] = (value + step) % modulo
                 return value
 
-    def _delay_ns(self, delay: int | Quantiles) -> int:
+    def draw(self, number: Number, *, of: object) -> int:
+        """A number that belongs to no packet, such as a rate or a lifetime; counters are those of `of`."""
+        return self._number(of, "", number, {"index": 0}, 0)
+
+    def datagram(self, look: Look, occasion: Occasion, direction: Direction, payload: bytes) -> list[Forged]:
+        """`look.count` UDP datagrams with this payload that travel in `direction`; fields of TCP mean nothing."""
+        src, sport, dst, dport = occasion.flow.ends(direction)
+        head = _PORTS_LENGTH.pack(sport, dport, wire.UDP_HEADER_BYTES + len(payload))
+        checksum = wire.transport_checksum(src, dst, wire.PROTOCOL_UDP, head + b"\0\0" + payload)
+        return self._packets(
+            look, occasion, direction, wire.PROTOCOL_UDP, head + checksum.to_bytes(2, "big") + payload
+        )
+
+    def icmp_error(
+        self, look: Look, occasion: Occasion, direction: Direction, kind: int, code: int
+    ) -> list[Forged]:
+        """ICMP or ICMPv6 errors that quote the trigger (RFC 792, RFC 4443), from its receiver's address."""
+        src, _, dst, _ = occasion.flow.ends(direction)
+        v6 = len(src) == 16
+        quoted = occasion.trigger.data[: ICMP6_QUOTE_BYTES if v6 else ICMP_QUOTE_BYTES]
+        head = bytes((kind, code, 0, 0, 0, 0, 0, 0))
+        if v6:
+            checksum = wire.transport_checksum(src, dst, wire.PROTOCOL_ICMPV6, head + quoted)
+        else:
+            checksum = wire.ones_complement_sum(head + quoted) ^ 0xFFFF
+        protocol = wire.PROTOCOL_ICMPV6 if v6 else wire.PROTOCOL_ICMP
+        body = head[:2] + checksum.to_bytes(2, "big") + head[4:] + quoted
+        return self._packets(look, occasion, direction, protocol, body)
+
+    def _packets(
+        self, look: Look, occasion: Occasion, direction: Direction, protocol: int, body: bytes
+    ) -> list[Forged]:
+        src, sport, dst, dport = occasion.flow.ends(direction)
+        send_at_ns = occasion.now_ns + self.delay_ns(look.delay)
+        forged = []
+        for index in range(look.count):
+            values = self._values(occasion.trigger, sport, dport, index)
+            ttl = self._ttl(look, values, occasion.trigger)
+            ip_id = self._number(look, "ip_id", look.ip_id, values, occasion.trigger.ip_id or 0) & 0xFFFF
+            header = wire.ip_header(
+                src,
+                dst,
+                protocol,
+                len(body),
+                ttl=ttl,
+                ip_id=ip_id,
+                dont_fragment=look.dont_fragment,
+                tos=look.tos,
+            )
+            forged.append(Forged(header + body, send_at_ns + index * look.spacing_ns))
+        return forged
+
+    def delay_ns(self, delay: int | Quantiles) -> int:
         if isinstance(delay, int):
             return delay
         return quantile(delay, self._rng.random())

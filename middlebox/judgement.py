@@ -18,7 +18,19 @@ from middlebox.program import Program
 class Judgement:
     """One packet before the rules. `trigger` is worked out once, by the first who needs it."""
 
-    __slots__ = ("packet", "flow", "program", "now_ns", "verdict", "offload", "forged", "events", "_trigger")
+    __slots__ = (
+        "packet",
+        "flow",
+        "program",
+        "now_ns",
+        "verdict",
+        "offload",
+        "forged",
+        "events",
+        "replacement",
+        "hold_until_ns",
+        "_trigger",
+    )
 
     def __init__(self, packet: Packet, flow: Flow, program: Program, now_ns: int) -> None:
         self.packet = packet
@@ -29,6 +41,8 @@ class Judgement:
         self.offload = Offload.NONE
         self.forged: list[Forged] = []
         self.events: list[Event] = []
+        self.replacement: bytes | None = None
+        self.hold_until_ns = 0
         self._trigger: Trigger | None = None
 
     @property
@@ -75,5 +89,42 @@ class Judgement:
             )
         )
 
+    def rewrite(self, rule: Rule, replacement: bytes) -> None:
+        """Let this go on instead of the packet, and write down why."""
+        self.replacement = replacement
+        self.events.append(
+            events.packet_rewritten(
+                self.now_ns,
+                self.flow.name,
+                rule=rule.name,
+                profile=self.profile,
+                direction=self.flow.direction,
+                packet=self.trigger,
+                rewritten=replacement,
+            )
+        )
+
+    def hold(self, rule: Rule, until_ns: int) -> None:
+        """Let the packet go on later, and write down why."""
+        self.hold_until_ns = until_ns
+        self.events.append(
+            events.packet_held(
+                self.now_ns,
+                self.flow.name,
+                rule=rule.name,
+                profile=self.profile,
+                direction=self.flow.direction,
+                packet=self.trigger,
+                until_ns=until_ns,
+            )
+        )
+
     def decision(self) -> Decision:
-        return Decision(self.verdict, self.offload, tuple(self.forged), tuple(self.events))
+        return Decision(
+            self.verdict,
+            self.offload,
+            tuple(self.forged),
+            tuple(self.events),
+            self.replacement if self.verdict is Verdict.ACCEPT else None,
+            self.hold_until_ns,
+        )

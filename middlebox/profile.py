@@ -6,6 +6,7 @@ Times are nanoseconds, sizes bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -142,6 +143,17 @@ class Look:
     identical: bool = False  # every packet of the group is a copy of the first
 
 
+class KeyPart(Enum):
+    INSIDE_IP = "inside_ip"
+    OUTSIDE_IP = "outside_ip"
+    INSIDE_PORT = "inside_port"
+    OUTSIDE_PORT = "outside_port"
+    CLIENT_IP = "client_ip"
+    SERVER_IP = "server_ip"
+    CLIENT_PORT = "client_port"
+    SERVER_PORT = "server_port"
+
+
 # --- actions -------------------------------------------------------------------------------------------------------
 
 
@@ -173,21 +185,122 @@ class Log:
     """Only write down that the rule matched."""
 
 
-Action = Reset | Drop | Log
+@dataclass(frozen=True, slots=True)
+class Close(Reset):
+    """Forge an orderly end (FIN) towards one end or both; the look's flags are FA unless the profile says else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Reset):
+    """Forge data, as if the other end had said it: an error reply, a block page, a TLS alert. `look.payload` is what
+    is said; what a later action of the same rule forges in that direction comes behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """Every match of `pattern` in a payload becomes `template` (`re.sub`: \\1 is the first group)."""
+
+    pattern: re.Pattern[bytes]
+    template: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Change the packet on its way (in-path only). Where its length changes, the sequence and acknowledgment numbers
+    of the rest of the connection are translated, in both directions, SACK blocks too.
+
+    `flags`: TCP flags to give it. `strip`: without its payload.
+    """
+
+    substitutions: tuple[Substitution, ...] = ()
+    flags: int | None = None
+    strip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """From now on, drop what comes faster than `rate_bits_per_s`, each direction by itself (in-path only)."""
+
+    rate_bits_per_s: Number
+    burst_bytes: int
+    directions: tuple[Direction, ...] = (Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Hold the packet for a while (in-path only)."""
+
+    duration: int | Quantiles
+
+
+class AnswerName(Enum):
+    """How a forged DNS answer names what was asked: by a pointer to the question (0xc00c), or written out."""
+
+    POINTER = "pointer"
+    WRITTEN = "written"
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """Forge DNS answers to the query at hand, as if the server had sent them.
+
+    `a`, `aaaa`: pools of addresses, one of which is told; a query of another type gets the A answer (as some real
+    injectors do) when `any_type`, else none. `cyclic`: one after the other instead of drawn. Flags: qr and what the
+    query had, `aa`, `ra`. `look`: of the IP packet; TCP's fields mean nothing.
+    """
+
+    a: tuple[bytes, ...]
+    aaaa: tuple[bytes, ...]
+    look: Look
+    ttl_s: Number = Constant(300)
+    authoritative: bool = False
+    recursion_available: bool = True
+    cyclic: bool = False
+    any_type: bool = False
+    name: AnswerName = AnswerName.POINTER
+
+
+@dataclass(frozen=True, slots=True)
+class Icmp:
+    """Forge an ICMP (or ICMPv6) error about the trigger towards one end or both."""
+
+    towards: Towards
+    look: Look
+    kind: int = 3  # destination unreachable; in IPv6 `kind6`
+    code: int = 13  # communication administratively prohibited (RFC 1812)
+    kind6: int = 1
+    code6: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Remember a word, for `flow.marks` of later packets and rules.
+
+    `key` empty: about this connection, as long as it lasts. Else about everybody with the same key, for `duration_ns`.
+    """
+
+    word: str
+    key: tuple[KeyPart, ...] = ()
+    duration_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Lead the connection to another host (in-path only); carried out by the kernel's NAT, so the filter of the rule
+    may only speak of ports, protocols and addresses."""
+
+    ipv4: bytes
+    ipv6: bytes
+    port: int | None = None
+
+
+Action = Reset | Drop | Log | Close | Reply | Rewrite | Throttle | Delay | Dns | Icmp | Mark | Redirect
+
+IN_PATH_ONLY = (Drop, Rewrite, Throttle, Delay, Redirect)
+"""What a tap with an injector cannot do."""
 
 
 # --- residual ------------------------------------------------------------------------------------------------------
-
-
-class KeyPart(Enum):
-    INSIDE_IP = "inside_ip"
-    OUTSIDE_IP = "outside_ip"
-    INSIDE_PORT = "inside_port"
-    OUTSIDE_PORT = "outside_port"
-    CLIENT_IP = "client_ip"
-    SERVER_IP = "server_ip"
-    CLIENT_PORT = "client_port"
-    SERVER_PORT = "server_port"
 
 
 @dataclass(frozen=True, slots=True)

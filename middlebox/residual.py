@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
-from middlebox.profile import KeyPart, Residual, Rule
+from middlebox.profile import KeyPart, Rule
 
 Key = tuple[bytes | int, ...]
 
@@ -36,9 +36,9 @@ class Sentence:
         ]
 
 
-def residual_key(residual: Residual, p: Packet, ingress: Side, sent_by: Direction) -> Key:
-    """The values of the key's parts in this packet."""
-    return tuple(_part(part, p, ingress, sent_by) for part in residual.key)
+def key_of(parts: tuple[KeyPart, ...], p: Packet, ingress: Side, sent_by: Direction) -> Key:
+    """The values of a key's parts in this packet."""
+    return tuple([_part(part, p, ingress, sent_by) for part in parts])
 
 
 def _part(part: KeyPart, p: Packet, ingress: Side, sent_by: Direction) -> bytes | int:
@@ -85,7 +85,7 @@ class ResidualTable:
         """The first sentence that covers this packet and is not over; renewed when its rule says so."""
         for rule, sentences in self._by_rule.values():
             assert rule.residual is not None
-            sentence = sentences.get(residual_key(rule.residual, p, ingress, sent_by))
+            sentence = sentences.get(key_of(rule.residual.key, p, ingress, sent_by))
             if sentence is not None and now_ns < sentence.until_ns:
                 if rule.residual.refresh:
                     sentence.until_ns = now_ns + rule.residual.duration_ns

@@ -1,12 +1,26 @@
-"""One file per action. Each computes a `Plan` for one trigger; nobody here sends or drops anything."""
+"""One file per kind of action. Each computes for one trigger; nobody here sends, drops or remembers anything."""
 
 from __future__ import annotations
 
+from middlebox.actions.datagrams import plan_dns, plan_icmp
 from middlebox.actions.drop import plan_drop
 from middlebox.actions.plan import Plan
-from middlebox.actions.reset import plan_reset
+from middlebox.actions.segments import plan_segments
 from middlebox.forge import Forger, Occasion
-from middlebox.profile import Action, Drop, Log, Placement, Reset
+from middlebox.profile import (
+    Action,
+    Delay,
+    Dns,
+    Drop,
+    Icmp,
+    Log,
+    Mark,
+    Placement,
+    Redirect,
+    Reset,
+    Rewrite,
+    Throttle,
+)
 
 __all__ = ["Plan", "plan", "passes"]
 
@@ -16,12 +30,24 @@ def plan(actions: tuple[Action, ...], forger: Forger, occasion: Occasion) -> Pla
     whole = Plan()
     for action in actions:
         match action:
-            case Reset():
-                whole.forged.extend(plan_reset(action, forger, occasion))
+            case Reset():  # Close and Reply too
+                whole.forged.extend(plan_segments(action, forger, occasion))
             case Drop():
                 plan_drop(action, occasion, whole)
-            case Log():
-                pass  # that the rule matched is written down for every rule
+            case Rewrite():
+                whole.rewrites.append(action)
+            case Delay():
+                whole.hold_ns += forger.delay_ns(action.duration)
+            case Throttle():
+                whole.throttle = action
+            case Dns():
+                whole.forged.extend(plan_dns(action, forger, occasion))
+            case Icmp():
+                whole.forged.extend(plan_icmp(action, forger, occasion))
+            case Mark():
+                whole.marks.append(action)
+            case Log() | Redirect():
+                pass  # a match is written down for every rule; the kernel's NAT redirects
     return whole
 
 

@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 
 from middlebox.decision import Forged
 from middlebox.flow import Direction
+from middlebox.profile import Mark, Rewrite, Throttle
 
 
 @dataclass(slots=True)
 class Plan:
-    """`forged`: packets with the direction in which they travel. `drop`: whether the trigger may not pass.
-    `block`: directions of this connection in which nothing passes from now on."""
+    """forged: packets with the direction in which they travel. drop: the trigger may not pass. block: directions of
+    this connection in which nothing passes from now on. hold_ns: how long the trigger waits."""
 
     forged: list[tuple[Direction, Forged]] = field(default_factory=list)
     drop: bool = False
     block: set[Direction] = field(default_factory=set)
+    rewrites: list[Rewrite] = field(default_factory=list)
+    hold_ns: int = 0
+    throttle: Throttle | None = None
+    marks: list[Mark] = field(default_factory=list)

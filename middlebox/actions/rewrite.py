@@ -1,0 +1,20 @@
+"""`rewrite`: a packet goes on changed. What that does to the numbers of the connection is `translation`'s business."""
+
+from __future__ import annotations
+
+from middlebox.packet import Packet
+from middlebox.profile import Rewrite
+
+
+def rewritten_payload(action: Rewrite, payload: bytes) -> bytes:
+    """The payload after all substitutions, in the order in which they are written; empty when it is stripped."""
+    if action.strip:
+        return b""
+    for substitution in action.substitutions:
+        payload = substitution.pattern.sub(substitution.template, payload)
+    return payload
+
+
+def changes(action: Rewrite, p: Packet) -> bool:
+    """Whether this action leaves any mark on this packet."""
+    return rewritten_payload(action, p.payload) != p.payload or action.flags not in (None, p.flags)
