@@ -35,6 +35,9 @@ TERMINATE_TIMEOUT_S = 3.0
 LISTEN_STATE = "0A"
 """TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h of Linux)."""
 
+OUTPUT = "output.log"
+"""File in a service's folder with what its processes print."""
+
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -149,15 +152,17 @@ class Service:
             end_process(process, timeout_s=self.patience_s)
 
     def log_tail(self, lines: int = 8) -> str:
-        """The last lines of the server's log, empty if there is none."""
-        try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
+        """The last lines of the server's log, or of what it printed if it has not begun a log; may be empty."""
+        for file in (self.log, *sorted(self.directory.rglob(OUTPUT))):
+            text = file.read_text(errors="replace") if file.exists() else ""
+            if text:
+                return "\n".join(text.splitlines()[-lines:])
+        return ""
 
     def _not_ready(self, found: str) -> LabError:
+        said = self.log_tail(3)
         return LabError(
-            f"expected service {self.name} to be ready, got {found}: {self.log_tail(3)}", f"read {self.log}"
+            f"expected service {self.name} to be ready, got {found}: {said}", f"read {self.directory}"
         )
 
 
@@ -177,9 +182,7 @@ def end_process(process: subprocess.Popen[bytes], timeout_s: float = TERMINATE_T
         pass
 
 
-def start_process(
-    host: Host, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a server's process with its standard output and errors appended to `log`."""
-    with log.open("ab") as stream:
-        return host.popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=env)
+def start_process(host: Host, argv: Sequence[str], directory: Path) -> subprocess.Popen[bytes]:
+    """Start a server's process; what it prints is appended to `OUTPUT` in `directory`."""
+    with (directory / OUTPUT).open("ab") as stream:
+        return host.popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.services.base import Host, Port, Service, find_program, start_process
+from lab.services.base import OUTPUT, Host, Port, Service, find_program, start_process
 
 PORT = 53
 TTL_S = 60
@@ -37,7 +37,6 @@ def start(
     """Serve A, AAAA and PTR records of `names` and MX records (domain -> host name) on UDP and TCP port 53."""
     program = find_program("dnsmasq", package="dnsmasq-base")
     directory.mkdir(parents=True, exist_ok=True)
-    log = directory / "dnsmasq.log"
     argv = [
         program,
         # Debug mode is the foreground mode that changes no user id, which a single-id user namespace forbids.
@@ -54,9 +53,9 @@ def start(
         argv.append("--host-record=" + ",".join([name, *filter(None, addresses)]))
     for domain, exchanger in (mail_exchangers or {}).items():
         argv.append(f"--mx-host={domain},{exchanger},10")
-    process = start_process(host, argv, log=log)
+    process = start_process(host, argv, directory)
     facts: dict[str, object] = {"program": program, "version": version(program), "names": sorted(names)}
-    return Service("dns", directory, [process], (Port(PORT), Port(PORT, "udp")), log, facts)
+    return Service("dns", directory, [process], (Port(PORT), Port(PORT, "udp")), directory / OUTPUT, facts)
 
 
 def version(program: str) -> str:

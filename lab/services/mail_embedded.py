@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from lab.services.base import Host, Port, Service, start_process
+from lab.services.base import OUTPUT, Host, Port, Service, start_process
 from lab.services.mailbox import DeliveredMail
 from lab.services.pki import Certificate
 
@@ -51,9 +51,8 @@ def start(
     settings_file = directory / "settings.json"
     settings_file.write_text(json.dumps(settings, indent=1))
     server = Path(__file__).with_name("mail_embedded_server.py")
-    log = directory / "server.log"
     # -P: modules beside the script (dns.py, ssh.py …) must not hide libraries of the same name.
-    process = start_process(host, [sys.executable, "-P", str(server), str(settings_file)], log=log)
+    process = start_process(host, [sys.executable, "-P", str(server), str(settings_file)], directory)
     facts: dict[str, object] = {
         "program": "aiosmtpd",
         "version": version("aiosmtpd"),
@@ -61,7 +60,9 @@ def start(
         "auth_before_tls": auth_before_tls,
         "offer_starttls": offer_starttls,
     }
-    return Service("mail", directory, [process], tuple(Port(number) for number in PORTS), log, facts)
+    return Service(
+        "mail", directory, [process], tuple(Port(number) for number in PORTS), directory / OUTPUT, facts
+    )
 
 
 def delivered(directory: Path) -> list[DeliveredMail]:

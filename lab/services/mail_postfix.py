@@ -192,7 +192,7 @@ def start(
     # `master` itself, not the `postfix` command, which first checks an installation that we made just now.
     master = [str(daemons / "master"), "-s", "-c", str(configuration)]
     argv = [unshare, "--mount", "/bin/sh", "-ec", prepare, "sh", sockets, *master]
-    process = start_process(host, argv, log=directory / "output.log")
+    process = start_process(host, argv, directory)
     facts: dict[str, object] = {
         "program": program,
         "version": postconf("mail_version"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from lab.services.base import Host, Port, Service, find_program, start_process
+from lab.services.base import OUTPUT, Host, Port, Service, find_program, start_process
 from lab.services.identity import USER, as_ordinary_user
 
 PORT = 22
@@ -44,10 +44,9 @@ def start(host: Host, directory: Path) -> Service:
     known_hosts.write_text("* " + (directory / "host_key.pub").read_text())
     configuration = directory / "sshd_config"
     configuration.write_text(_CONFIGURATION.format(port=PORT, directory=directory))
-    log = directory / "sshd.log"
     # -D: stay in the foreground; -e: log to standard error.
     argv = as_ordinary_user([program, "-D", "-e", "-f", str(configuration)], directory=directory)
-    process = start_process(host, argv, log=log)
+    process = start_process(host, argv, directory)
     facts: dict[str, object] = {
         "program": program,
         "version": version(),
@@ -55,7 +54,7 @@ def start(host: Host, directory: Path) -> Service:
         "identity_file": str(directory / "identity"),
         "known_hosts": str(known_hosts),
     }
-    return Service("ssh", directory, [process], (Port(PORT),), log, facts)
+    return Service("ssh", directory, [process], (Port(PORT),), directory / OUTPUT, facts)
 
 
 def version() -> str:

@@ -1,13 +1,15 @@
-"""Tests inside a sandbox: `@pytest.mark.sandboxed`, and optionally a parameter `user` that is "root" or "ordinary".
+"""Tests inside a sandbox: `@pytest.mark.sandboxed`, and a parameter `user`: "root", "ordinary" or "mapped".
 
 Such a test runs in a forked process that enters a sandbox of its own; its reports come back through a pipe. So it
 can do to its network what it likes, tests can run side by side, and one that hangs or dies takes nothing along.
-With user="ordinary" a root process becomes an ordinary user first, who has no range of subordinate ids.
+With user="ordinary" a root process becomes an ordinary user first, who has no range of subordinate ids; with
+user="mapped" he has one, by files that only the test's mount namespace shows.
 A fixture is set up inside too: `run_dir` is a directory that this user may write to.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -27,6 +29,11 @@ from lab import sandbox
 
 ORDINARY_ID = 54321
 """User and group id that no machine gives to anybody."""
+
+FIRST_SUBORDINATE_ID = 2_000_000
+
+_CLONE_NEWNS = 0x00020000
+_MS_REC, _MS_PRIVATE = 16384, 1 << 18
 
 TIMEOUT_S = 60.0
 
@@ -67,6 +74,24 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
         select.select([], [], [], 0.005)
 
 
+def give_subordinate_ids() -> None:
+    """In a new mount namespace of this process the machine knows the ordinary user and gives him a range of ids."""
+    assert ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0
+    sandbox.mount("none", "/", flags=_MS_REC | _MS_PRIVATE)
+    lines = {
+        "passwd": f"labuser:x:{ORDINARY_ID}:{ORDINARY_ID}::/:/bin/sh\n",
+        "group": f"labuser:x:{ORDINARY_ID}:\n",
+        "subuid": f"labuser:{FIRST_SUBORDINATE_ID}:65536\n",
+        "subgid": f"labuser:{FIRST_SUBORDINATE_ID}:65536\n",
+    }
+    directory = Path("/mnt")
+    sandbox.mount("tmpfs", str(directory), "tmpfs")
+    for name, line in lines.items():
+        file = Path("/etc", name)
+        (directory / name).write_text(file.read_text() + line)
+        sandbox.bind_file(directory / name, file)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def runs_folder() -> Iterator[Path]:
     """As for every test, but for any user; a forked test that inherits it leaves it to its maker."""
@@ -101,7 +126,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def _run_apart(item: pytest.Item) -> list[pytest.TestReport]:
     user = getattr(item, "callspec", None) and item.callspec.params.get("user")  # type: ignore[attr-defined]
-    if user == "root" and os.geteuid() != 0:
+    if user in ("root", "mapped") and os.geteuid() != 0:
         return [_report(item, "skipped", (str(item.path), 0, "Skipped: needs real root; CI has it"))]
     reports_r, reports_w = os.pipe()
     with warnings.catch_warnings():
@@ -110,7 +135,7 @@ def _run_apart(item: pytest.Item) -> list[pytest.TestReport]:
         child = os.fork()
     if child == 0:
         os.close(reports_r)
-        _run_in_sandbox(item, reports_w, ordinary=user == "ordinary")
+        _run_in_sandbox(item, reports_w, user)
     os.close(reports_w)
     try:
         said = _read_to_end(reports_r, TIMEOUT_S)
@@ -125,10 +150,12 @@ def _run_apart(item: pytest.Item) -> list[pytest.TestReport]:
     return [restore(config=item.config, data=data) for data in json.loads(said)]
 
 
-def _run_in_sandbox(item: pytest.Item, reports: int, *, ordinary: bool) -> None:
+def _run_in_sandbox(item: pytest.Item, reports: int, user: str | None) -> None:
     """In the child: never returns. What goes wrong before the test is written instead of the reports."""
     try:
-        if ordinary:
+        if user == "mapped":
+            give_subordinate_ids()
+        if user in ("ordinary", "mapped"):
             become_ordinary()
         sandbox.enter()
         results = runtestprotocol(item, log=False)

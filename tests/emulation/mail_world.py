@@ -13,7 +13,7 @@ from lab.clients.base import ClientResult, Outcome, Target
 from lab.clients.registry import CLIENTS
 from lab.lab import Lab
 from lab.services import dns
-from lab.services.base import Port, Service, start_process
+from lab.services.base import OUTPUT, Port, Service, start_process
 from lab.services.pki import Certificate, Pki
 from lab.topology import IspTopology
 
@@ -42,10 +42,11 @@ class MailWorld:
     def wicked(self, behaviour: str, port: int, *, starttls: bool = True) -> Service:
         """A server that misbehaves on `port` of the mail host."""
         files = [str(self.certificate.chain), str(self.certificate.key)] if starttls else []
-        log = self.directory / "wicked.log"
+        directory = self.directory / f"wicked-{port}"
+        directory.mkdir(exist_ok=True)
         argv = [sys.executable, str(WICKED), str(port), behaviour, *files]
-        process = start_process(self.lab.hosts["mail"], argv, log=log)
-        return self.serve(Service("wicked", self.directory, [process], (Port(port),), log))
+        process = start_process(self.lab.hosts["mail"], argv, directory)
+        return self.serve(Service("wicked", directory, [process], (Port(port),), directory / OUTPUT))
 
     def run(self, client: str, **changes: Any) -> ClientResult:
         """Run a client on the first subscriber's host, with some of the target changed."""

@@ -212,11 +212,12 @@ def test_clients_in_a_blackhole_time_out(run_dir: Path) -> None:
 
 @pytest.mark.sandboxed
 def test_clients_behind_an_icmp_prohibition_say_unreachable(run_dir: Path) -> None:
-    """ICMP "administratively prohibited" is `unreachable`, for every client that says more than "failed"."""
+    """ICMP "administratively prohibited" is `unreachable`, although each program has its own words for it."""
     with mail_world(run_dir) as world:
         rule = "-A INPUT -p tcp -j REJECT --reject-with icmp-admin-prohibited"
         assert world.lab.hosts["mail"].run(["iptables", *rule.split()], timeout_s=5).returncode == 0
-        assert world.outcomes(EVERYBODY, family=4) == all_are(Outcome.UNREACHABLE, EVERYBODY)
+        clients = [*STRICT, "openssl-smtps"]
+        assert world.outcomes(clients, family=4) == all_are(Outcome.UNREACHABLE, clients)
 
 
 @pytest.mark.sandboxed
