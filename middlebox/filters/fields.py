@@ -114,8 +114,9 @@ class Field:
 
     `items` are expressions, one for each occurrence; or `span` bounds a part of `p.data`; or `many` is an iterable
     of the values. `header`: what slices and len() see of a protocol, when that is less than its `span`, where
-    `contains` and `matches` look. `per_flow`: the values are the same for every packet of a flow and direction. `zero_if_absent`:
-    the expression gives 0 when the header is not there, so a comparison that 0 fails needs no `varying` check.
+    `contains` and `matches` look. `per_flow`: the values are the same for every packet of a flow and direction.
+    `zero_if_absent`: the expression gives 0 when the header is not there, so a comparison that 0 fails needs no
+    `varying` check.
     `grows`: later values are never smaller. `with_payload`: only packets with transport payload have it.
     """
 

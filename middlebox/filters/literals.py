@@ -75,10 +75,8 @@ def constant(
         return Const(kind, data.decode("latin-1") if kind is Type.TEXT else data)
     if kind is Type.BYTES and isinstance(node, Word):
         if node.text in _NAMES_LIKE_BYTES:
-            raise FilterError(
-                f"expected bytes for {name}, got {node.text!r}, which Wireshark takes for a protocol; write :{node.text}",
-                node.offset,
-            )
+            got = f"{node.text!r}, which Wireshark takes for a protocol"
+            raise FilterError(f"expected bytes for {name}, got {got}; write :{node.text}", node.offset)
         data_or_none = hex_bytes(node.text)
         if data_or_none is not None:
             return Const(kind, data_or_none)

@@ -75,7 +75,7 @@ class _Parser:
 
     def _require(self, bracket: str, hint: str = "") -> None:
         if self._take(Kind.BRACKET, bracket) is None:
-            raise self._unexpected(bracket, hint)
+            raise self._unexpected("a comma" if bracket == "," else bracket, hint)
 
     # Tests
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -233,6 +234,22 @@ def test_filters_on_dissected_fields_match_the_packets_that_tshark_says(tmp_path
     assert dict(zip(SMTP_FILTERS, theirs, strict=True)) == {
         text: ours(text, frames, found) for text in SMTP_FILTERS
     }
+
+
+def test_examples_of_the_guide_are_accepted_by_tshark(tmp_path: Path) -> None:
+    """What docs/filters.md shows as pasteable, Wireshark takes."""
+    guide = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```wireshark\n(.*?)^```", guide, flags=re.DOTALL | re.MULTILINE)
+    examples = [line for block in blocks for line in block.splitlines()]
+    _, frames = soup(seed=1, filters=0, frames=20)
+    assert len(examples) > 30
+    assert (
+        disagreements(
+            [text for text in examples if "smtp" not in text and "tls" not in text], frames, tmp_path
+        )
+        == []
+    )
+    assert None not in tshark(examples, frames, tmp_path)
 
 
 def test_generated_filters_are_worth_comparing() -> None:
