@@ -72,6 +72,9 @@ def read_look(reader: ProfileReader, node: Node, *layers: Fields) -> Look:
         reader.problem(
             where, f"one offset, or as many as count ({look.count})", "give one per packet", got=got
         )
+    if look.identical and any(look.seq_offsets):
+        then = "remove identical, or the offsets"
+        reader.problem(merged["identical"], "different seq_offsets or identical packets, not both", then)
     return look
 
 
@@ -260,6 +263,7 @@ _READERS: Mapping[str, Callable[[ProfileReader, Node], Any]] = MappingProxyType(
         "payload": lambda reader, node: read_bytes(reader, node, MAX_PAYLOAD_BYTES),
         "spacing": lambda reader, node: reader.duration_ns(node),
         "delay": _delay,
+        "identical": lambda reader, node: reader.flag(node),
     }
 )
 _ATTRIBUTES = MappingProxyType({"spacing": "spacing_ns"})

@@ -1,0 +1,69 @@
+"""Rules, their actions, residuals, and how a box reads TCP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from middlebox.flow import Direction
+from middlebox.profile import (
+    Drop,
+    DropScope,
+    KeyPart,
+    Log,
+    Look,
+    Overlap,
+    Reassembly,
+    Reset,
+    StateFrom,
+    Towards,
+)
+from tests.unit.yaml_files import RULES, profile
+
+
+def test_rule_with_everything_is_read(tmp_path: Path) -> None:
+    """Actions in order, chance, direction, and who stays punished."""
+    [rule] = profile(
+        tmp_path,
+        """
+rules:
+  - name: a
+    when: tcp.dstport == 25
+    direction: server-to-client
+    probability: 0.882
+    do: [log, {reset: {towards: client}}, drop, {drop: flow}, {drop: direction}]
+    residual: {key: [client_ip, server_ip, server_port], for: 3min, refresh: true, capacity: 10, do: [drop]}
+""",
+    ).rules
+    assert rule.do == (
+        Log(), Reset(Towards.CLIENT, Look()), Drop(DropScope.PACKET), Drop(DropScope.FLOW), Drop(DropScope.DIRECTION),
+    )  # fmt: skip
+    assert (rule.probability, rule.direction) == (0.882, Direction.SERVER_TO_CLIENT)
+    assert rule.residual is not None
+    assert rule.residual.key == (KeyPart.CLIENT_IP, KeyPart.SERVER_IP, KeyPart.SERVER_PORT)
+    assert (rule.residual.duration_ns, rule.residual.refresh, rule.residual.capacity) == (
+        180 * 10**9,
+        True,
+        10,
+    )
+    assert rule.residual.do == (Drop(),)
+
+
+def test_tcp_knobs_are_read(tmp_path: Path) -> None:
+    """Each knob, under its name in the file, is set to something else than its default."""
+    tcp = profile(
+        tmp_path,
+        f"""
+tcp: {{state: synack, handshake: true, reassembly: none, overlap: last, check_checksum: true, check_ack: true,
+      check_data_offset: false, end_on_rst: false, end_on_fin: true, buffer: 4KiB, idle: 5min, max_flows: 10,
+      join_tls_records: false}}
+{RULES}""",
+    ).tcp
+    assert (tcp.state_from, tcp.reassembly, tcp.overlap) == (StateFrom.SYNACK, Reassembly.NONE, Overlap.LAST)
+    assert (tcp.handshake, tcp.checks_checksum, tcp.checks_ack, tcp.checks_data_offset) == (
+        True,
+        True,
+        True,
+        False,
+    )
+    assert (tcp.ends_on_rst, tcp.ends_on_fin, tcp.join_tls_records) == (False, True, False)
+    assert (tcp.buffer_bytes, tcp.idle_ns, tcp.max_flows) == (4096, 300 * 10**9, 10)
