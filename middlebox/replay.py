@@ -1,0 +1,334 @@
+"""EDGE. A capture instead of a wire: the same engine, its answers written to another capture. No root, no network.
+
+The packets of the capture pass the box in the order of the file, at the times it says; what the box drops is left
+out, what it forges is put in at its time. The ends of a capture do not react to what the box does: a connection goes
+on after its forged reset, which the box of that time would have seen as well.
+
+As in a live box, a connection that the engine has let go does not come back to it until the generation changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from middlebox import events
+from middlebox.capturefile import (
+    CaptureError,
+    CaptureWriter,
+    Frame,
+    Interface,
+    frame_like,
+    ip_offset,
+    read_frames,
+)
+from middlebox.decision import PASS, Decision, Offload, Verdict
+from middlebox.engine import Engine
+from middlebox.eventlog import EventLog
+from middlebox.events import Event
+from middlebox.flow import Side
+from middlebox.load import load_deployment
+from middlebox.packet import ACK, PROTOCOL_TCP, SYN, Packet, decode
+from middlebox.yamlsource import ProfileError
+
+INSIDE: Final = tuple(
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
+        "100.64.0.0/10",  # RFC 6598: subscribers behind a carrier's NAT
+        "192.0.2.0/24", "2001:db8:1::/64",  # subscribers of this lab
+        "fc00::/7",  # RFC 4193
+    )
+)  # fmt: skip
+"""Whose side is inside when nobody says (chosen): private addresses, and those of this lab's subscribers."""
+
+PAIRS_REMEMBERED: Final = 1 << 20
+"""Pairs of addresses whose sides are kept, and connections that the engine has let go (chosen)."""
+
+ERRORS_WRITTEN: Final = 20
+
+_NEVER_NS = 1 << 62
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What came of it. `others`: frames that carry no IP; they are copied."""
+
+    packets: int = 0
+    others: int = 0
+    forged: int = 0
+    dropped: int = 0
+    errors: int = 0
+
+    @property
+    def valid(self) -> bool:
+        return not self.errors
+
+
+class Sides:
+    """Which side of the box a packet came from, told by its addresses.
+
+    One inside address tells. Where both or neither are inside, the pair's first packet tells: who sends the SYN, or
+    to the lower port, is inside.
+    """
+
+    def __init__(self, inside: Iterable[Network] = INSIDE) -> None:
+        self._inside = tuple(inside)
+        self._known: dict[bytes, Side] = {}
+
+    def side_of(self, data: bytes) -> Side:
+        """`data`: an IP packet. Anything that is none came from inside."""
+        pair = data[12:20] if data[:1] < b"\x50" else data[8:40]
+        side = self._known.get(pair)
+        return self._learn(pair, data) if side is None else side
+
+    def _learn(self, pair: bytes, data: bytes) -> Side:
+        half = len(pair) // 2
+        src, dst = pair[:half], pair[half:]
+        if half not in (4, 16):
+            return Side.INSIDE
+        from_inside, to_inside = self._is_inside(src), self._is_inside(dst)
+        side = Side.INSIDE if from_inside else Side.OUTSIDE
+        if from_inside == to_inside:
+            packet = decode(data)
+            side = Side.OUTSIDE if packet is not None and _answers(packet) else Side.INSIDE
+        if len(self._known) >= PAIRS_REMEMBERED:
+            self._known.clear()
+        self._known[pair] = side
+        self._known[dst + src] = side.opposite
+        return side
+
+    def _is_inside(self, packed: bytes) -> bool:
+        address = ip_address(packed)
+        return any(address in network for network in self._inside if network.version == address.version)
+
+
+def _answers(packet: Packet) -> bool:
+    if packet.protocol == PROTOCOL_TCP and packet.flags & SYN:
+        return bool(packet.flags & ACK)
+    return packet.sport < packet.dport
+
+
+class _LetGo:
+    """Connections that the engine does not want to see again: what conntrack's marks are to a live box."""
+
+    def __init__(self) -> None:
+        self._generations: dict[bytes, int] = {}
+
+    def holds(self, data: bytes, generation: int) -> bool:
+        if not self._generations:
+            return False
+        name = _name(data)
+        known = self._generations.get(name)
+        if known is None:
+            return False
+        if known == generation and not _opens(data):
+            return True
+        del self._generations[name]
+        self._generations.pop(_turned(name), None)
+        return False
+
+    def add(self, data: bytes, generation: int) -> None:
+        name = _name(data)
+        if not name:
+            return
+        if len(self._generations) >= PAIRS_REMEMBERED:
+            self._generations.clear()
+        self._generations[name] = self._generations[_turned(name)] = generation
+
+
+def _name(data: bytes) -> bytes:
+    """Protocol, addresses and ports of a packet without IP options and extension headers; else nothing."""
+    first = data[0]
+    if first == 0x45:
+        return data[9:10] + data[12:24] if data[9] in (6, 17) and not (data[6] & 0x3F or data[7]) else b""
+    return data[6:7] + data[8:44] if first >> 4 == 6 and data[6] in (6, 17) else b""
+
+
+def _turned(name: bytes) -> bytes:
+    size = (len(name) - 5) // 2
+    return name[:1] + name[1 + size : 1 + 2 * size] + name[1 : 1 + size] + name[-2:] + name[-4:-2]
+
+
+def _opens(data: bytes) -> bool:
+    """Whether a packet that has a name is a SYN alone."""
+    transport, protocol = (20, data[9]) if data[0] == 0x45 else (40, data[6])
+    flags = data[transport + 13 : transport + 14]
+    return protocol == PROTOCOL_TCP and flags != b"" and flags[0] & (SYN | ACK) == SYN
+
+
+@dataclass
+class _Tape:
+    """Where answers go: the resulting capture and the log, both optional; forged packets wait for their time."""
+
+    writer: CaptureWriter | None
+    log: EventLog | None
+    result: Replayed = field(default_factory=Replayed)
+    _later: list[tuple[int, int, Interface, bytes, str]] = field(default_factory=list)
+
+    def write_due(self, now_ns: int) -> None:
+        """Put in what was forged for a time before now."""
+        while self._later and self._later[0][0] < now_ns:
+            time_ns, _, interface, frame, comment = heappop(self._later)
+            if self.writer is not None:
+                self.writer.write(time_ns, interface, frame, comment=comment)
+
+    def take(self, decision: Decision, frame: Frame, offset: int, now_ns: int) -> None:
+        """Write down one answer that is not just "let it pass"."""
+        time_ns, interface, whole = frame
+        if decision.verdict is Verdict.DROP:
+            self.result.dropped += 1
+        elif self.writer is not None:
+            self.writer.write(time_ns, interface, whole)
+        comments = _comments(decision.events) if decision.forged else {}
+        for forged in decision.forged:
+            self.result.forged += 1
+            turned = not _same_source(forged.data, whole[offset:])
+            made = frame_like(whole, offset, interface.link_type, forged.data, turned=turned)
+            when = max(forged.send_at_ns, now_ns)
+            heappush(self._later, (when, self.result.forged, interface, made, comments.get(forged.data, "")))
+        if self.log is not None and decision.events:
+            self.log.write(decision.events)
+
+    def note(self, happened: tuple[Event, ...]) -> None:
+        if self.log is not None:
+            self.log.write(happened)
+
+
+def _same_source(one: bytes, other: bytes) -> bool:
+    return one[12:16] == other[12:16] if one[0] >> 4 == 4 else one[8:24] == other[8:24]
+
+
+def _comments(happened: Iterable[Event]) -> dict[bytes, str]:
+    """What Wireshark shows beside each forged packet."""
+    return {
+        bytes.fromhex(
+            event.details["packet"]
+        ): "tamperlab: forged towards the {towards} by rule {rule} of {profile}".format(**event.details)
+        for event in happened
+        if event.kind == "packet_forged"
+    }
+
+
+def replay(
+    source: Path,
+    engine: Engine,
+    *,
+    inside: Iterable[Network] = INSIDE,
+    output: CaptureWriter | None = None,
+    log: EventLog | None = None,
+) -> Replayed:
+    """Send a capture through an engine that was started at the time of its first packet (`start_ns`).
+
+    OSError, CaptureError: the source cannot be read to its end; what came before was replayed.
+    """
+    tape = _Tape(output, log)
+    result = tape.result
+    side_of = Sides(inside).side_of
+    handle = engine.handle
+    let_go = _LetGo()
+    now_ns = 0
+    change_ns = engine.next_change_ns or _NEVER_NS
+    for frame in read_frames(source):
+        time_ns, interface, whole = frame
+        if time_ns > now_ns:
+            now_ns = time_ns  # captures of several interfaces may step back a little; a box's clock does not
+            tape.write_due(now_ns)
+        if now_ns >= change_ns:
+            tape.note(engine.advance(now_ns))
+            change_ns = engine.next_change_ns or _NEVER_NS
+        offset = ip_offset(interface.link_type, whole)
+        data = whole[offset:] if offset >= 0 else b""
+        if not data:
+            result.others += 1
+        else:
+            result.packets += 1
+            decision = PASS
+            if not let_go.holds(data, engine.generation):
+                try:
+                    decision = handle(data, now_ns, side_of(data))
+                except Exception as error:  # noqa: BLE001  a bug: the packet passes, the run is invalid
+                    result.errors += 1
+                    if result.errors <= ERRORS_WRITTEN:
+                        tape.note((_engine_error(error, data, now_ns),))
+            if decision is not PASS:
+                tape.take(decision, frame, offset, now_ns)
+                if decision.offload is Offload.PASS:
+                    let_go.add(data, engine.generation)
+                if decision.events:
+                    change_ns = engine.next_change_ns or _NEVER_NS
+                continue
+        if output is not None:
+            output.write(time_ns, interface, whole)
+    tape.write_due(_NEVER_NS)
+    return result
+
+
+def replay_packets(source: Path, engine: Engine) -> int:
+    """Replay for the engine's sake: nothing is written; returns the number of IP packets."""
+    return replay(source, engine).packets
+
+
+def first_time_ns(source: Path) -> int:
+    """The time of the first frame, 0 for an empty capture. OSError, CaptureError as `read_frames`."""
+    return next((time_ns for time_ns, _, _ in read_frames(source)), 0)
+
+
+def _engine_error(error: Exception, data: bytes, now_ns: int) -> Event:
+    trace = "".join(traceback.format_exception(error))
+    return events.engine_error(now_ns, error=repr(error), traceback=trace, packet=data)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`tamperlab replay`. Exit codes: 0 replayed, 2 a bad file or argument, 4 the engine failed on a packet."""
+    arguments = _arguments(argv)
+    log_path = arguments.events or arguments.output.with_suffix(".events.jsonl")
+    try:
+        deployment = load_deployment(arguments.profile)
+        start_ns = first_time_ns(arguments.capture)
+        engine = Engine(deployment, Random(arguments.seed), start_ns)
+        with EventLog(log_path) as log, CaptureWriter(arguments.output) as output:
+            facts = {"profile": deployment.name, "seed": arguments.seed, "capture": str(arguments.capture)}
+            log.write([events.run_started(start_ns, facts)])
+            result = replay(
+                arguments.capture, engine, inside=arguments.inside or INSIDE, output=output, log=log
+            )
+            figures = {"packets": result.packets, "forged": result.forged, "dropped": result.dropped}
+            log.write([events.run_ended(start_ns, {"valid": result.valid, **figures})])
+    except (ProfileError, CaptureError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"expected a file, got {error.filename!r}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(
+        f"{result.packets} packets ({result.others} other frames), {result.forged} forged, {result.dropped} dropped\n"
+        f"{arguments.output}  {log_path}"
+    )
+    return 0 if result.valid else 4
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tamperlab replay", description="Let a box read a capture.")
+    parser.add_argument("capture", type=Path, metavar="IN", help="pcap or pcapng")
+    parser.add_argument("--profile", "-p", required=True, metavar="NAME|FILE")
+    parser.add_argument("--output", "-o", required=True, type=Path, metavar="OUT", help="pcapng to write")
+    parser.add_argument(
+        "--events", type=Path, metavar="FILE", help="default: OUT with the ending .events.jsonl"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the dice")
+    parser.add_argument(
+        "--inside", type=ip_network, action="append", metavar="CIDR",
+        help="addresses on the inside; may be repeated; default: private addresses and this lab's subscribers",
+    )  # fmt: skip
+    return parser.parse_args(argv)

@@ -1,0 +1,470 @@
+"""A capture through the engine: every kind of file in, the right packets out, in the order of their times."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_network
+from pathlib import Path
+from random import Random
+from struct import pack
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, CookedLinux, Dot1Q, Ether
+from scapy.utils import PcapNgWriter, PcapWriter, rdpcap
+
+from middlebox.capturefile import CaptureError, CaptureWriter, ip_offset, read_frames
+from middlebox.decision import PASS, Decision, Forged, Offload, Verdict
+from middlebox.engine import Engine
+from middlebox.eventlog import EventLog
+from middlebox.flow import Side
+from middlebox.load import load_deployment
+from middlebox.replay import Sides, main, replay
+
+CLIENT, SERVER = "192.0.2.11", "203.0.113.25"
+START_S = 1_700_000_000
+
+IN_PATH = """
+profile: test
+title: Test
+placement: in-path
+source: chosen
+rules:
+  - name: drop-word
+    when: tcp.payload contains "forbidden"
+    do: [drop]
+"""
+
+
+def talk(*, ipv6: bool = False, link: Any = None, server_port: int = 587) -> list[Any]:
+    """A submission up to STARTTLS, a tenth of a second between packets; scapy builds it."""
+    packets = []
+    seqs = {"client": 1000, "server": 5000}
+    macs = {"client": "02:00:00:00:00:0a", "server": "02:00:00:00:00:0b"}
+    addresses = (
+        {"client": "2001:db8:1::11", "server": "2001:db8:3::25"}
+        if ipv6
+        else {"client": CLIENT, "server": SERVER}
+    )
+    ports = {"client": 40000, "server": server_port}
+    lines = [
+        ("client", "S", b""), ("server", "SA", b""), ("client", "A", b""), ("server", "PA", b"220 mail ESMTP\r\n"),
+        ("client", "PA", b"EHLO sim1\r\n"), ("server", "PA", b"250-mail\r\n250 STARTTLS\r\n"),
+        ("client", "PA", b"STARTTLS\r\n"), ("server", "A", b""),
+    ]  # fmt: skip
+    for number, (sender, flags, payload) in enumerate(lines):
+        other = "server" if sender == "client" else "client"
+        layer = IPv6 if ipv6 else IP
+        packet = layer(src=addresses[sender], dst=addresses[other]) / TCP(
+            sport=ports[sender],
+            dport=ports[other],
+            flags=flags,
+            seq=seqs[sender],
+            ack=seqs[other] * ("A" in flags),
+        )
+        packet /= payload
+        seqs[sender] += len(payload) + ("S" in flags)
+        if link is None:
+            packet = Ether(src=macs[sender], dst=macs[other]) / packet
+        elif link is not IP:
+            packet = link() / packet
+        packet.time = START_S + number / 10
+        packets.append(packet)
+    return packets
+
+
+def write(path: Path, packets: list[Any], **options: Any) -> Path:
+    with PcapWriter(str(path), **options) as writer:
+        for packet in packets:
+            writer.write(packet)
+    return path
+
+
+class Scripted:
+    """An engine that answers what it is told to, packet by packet, and remembers what it was shown."""
+
+    next_change_ns: int | None = None
+
+    def __init__(self, *answers: Decision | Exception) -> None:
+        self.generation = 1
+        self.shown: list[tuple[bytes, int, Side]] = []
+        self._answers = list(answers)
+
+    def handle(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+        self.shown.append((data, now_ns, ingress))
+        answer = self._answers.pop(0) if self._answers else PASS
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def advance(self, now_ns: int) -> tuple[()]:
+        self.next_change_ns = None
+        self.shown.append((b"advance", now_ns, Side.INSIDE))
+        return ()
+
+
+def run(source: Path, engine: Any, output: Path | None = None, **options: Any) -> Any:
+    if output is None:
+        return replay(source, engine, **options)
+    with CaptureWriter(output) as writer:
+        return replay(source, engine, output=writer, **options)
+
+
+# --- files in ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("endianness", ["<", ">"])
+@pytest.mark.parametrize("nano", [False, True])
+def test_pcap_of_every_kind_is_read(tmp_path: Path, endianness: str, nano: bool) -> None:
+    """Both byte orders, microseconds and nanoseconds: the same frames at the same times."""
+    packets = talk()
+    path = write(tmp_path / "in.pcap", packets, endianness=endianness, nano=nano)
+    frames = list(read_frames(path))
+    assert [frame for _, _, frame in frames] == [bytes(packet) for packet in packets]
+    assert [round((time_ns / 1e9 - START_S) * 10) for time_ns, _, _ in frames] == list(range(len(packets)))
+
+
+def test_pcapng_is_read(tmp_path: Path) -> None:
+    """Scapy's own pcapng writer and our reader agree."""
+    packets = talk()
+    path = tmp_path / "in.pcapng"
+    writer = PcapNgWriter(str(path))
+    for packet in packets:
+        writer.write(packet)
+    writer.close()
+    assert [frame for _, _, frame in read_frames(path)] == [bytes(packet) for packet in packets]
+
+
+def test_what_is_written_is_read_by_scapy(tmp_path: Path) -> None:
+    """Times to the nanosecond, link types and comments survive the way to another program."""
+    packets = talk()
+    path = tmp_path / "out.pcapng"
+    (_, interface, _), *_ = read_frames(write(tmp_path / "in.pcap", packets))
+    with CaptureWriter(path) as writer:
+        for number, packet in enumerate(packets):
+            writer.write(START_S * 10**9 + number, interface, bytes(packet), comment=f"number {number} ä")
+    read = rdpcap(str(path))
+    assert [bytes(packet) for packet in read] == [bytes(packet) for packet in packets]
+    assert [int(packet.time * 10**9) - START_S * 10**9 for packet in read] == list(range(len(packets)))
+    assert [packet.comment.decode() for packet in read] == [f"number {n} ä" for n in range(len(packets))]
+
+
+def test_pcapng_written_by_us_is_read_by_us(tmp_path: Path) -> None:
+    """Reader and writer are each other's inverse."""
+    source = write(tmp_path / "in.pcap", talk(), nano=True)
+    frames = list(read_frames(source))
+    path = tmp_path / "out.pcapng"
+    with CaptureWriter(path) as writer:
+        for time_ns, interface, frame in frames:
+            writer.write(time_ns, interface, frame)
+    assert [(t, i.link_type, f) for t, i, f in read_frames(path)] == [
+        (t, i.link_type, f) for t, i, f in frames
+    ]
+
+
+def test_big_endian_section_with_its_own_clock_is_read(tmp_path: Path) -> None:
+    """Byte order, resolution and offset of time stamps belong to section and interface."""
+    options = pack(">HHB3x", 9, 1, 0x80 | 1) + pack(">HHq", 14, 8, 100) + pack(">I", 0)
+    interface = pack(">HHI", 101, 0, 0) + options
+    frame = bytes(IP(src=CLIENT, dst=SERVER) / UDP())
+    packet = pack(">IIIII", 0, 0, 3, len(frame), len(frame)) + frame
+    blocks = [(0x0A0D0D0A, pack(">IHHq", 0x1A2B3C4D, 1, 0, -1)), (1, interface), (6, packet)]
+    path = tmp_path / "in.pcapng"
+    path.write_bytes(
+        b"".join(
+            pack(">II", kind, len(body) + 12) + body + pack(">I", len(body) + 12) for kind, body in blocks
+        )
+    )
+    ((time_ns, _, read),) = read_frames(path)
+    assert (time_ns, read) == (101_500_000_000, frame)  # three halves of a second, and the offset
+
+
+@pytest.mark.parametrize("cut", [1, 15, 16, 17, 40])
+def test_last_frame_cut_off_is_left_out(tmp_path: Path, cut: int) -> None:
+    """A capture that was still being written ends before its last frame."""
+    path = write(tmp_path / "in.pcap", talk())
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert len(list(read_frames(path))) == len(talk()) - 1
+
+
+def test_frames_across_pieces_are_whole(tmp_path: Path) -> None:
+    """A file larger than what is read at a time loses nothing at the seams."""
+    big = [Ether() / IP(src=CLIENT, dst=SERVER) / UDP() / (bytes([n % 256]) * 60_000) for n in range(40)]
+    path = write(tmp_path / "in.pcap", big)
+    assert [frame for _, _, frame in read_frames(path)] == [bytes(packet) for packet in big]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "begins with b''"),
+        (b"PK\3\4" + bytes(100), "expected a capture, pcap or pcapng"),
+        (b"\xd4\xc3\xb2\xa1" + bytes(16) + pack("<I", 147), "got 147"),
+        (b"\xd4\xc3\xb2\xa1" + bytes(16) + pack("<I", 1) + b"\xff" * 16, "is the file damaged?"),
+        (b"\x0a\x0d\x0d\x0a" + pack("<II", 7, 0x1A2B3C4D) + bytes(40), "is the file damaged?"),
+        (b"\xd4\xc3\xb2\xa1" + bytes(3), "in.pcap"),
+    ],
+)
+def test_what_is_no_capture_says_so_and_names_the_file(tmp_path: Path, content: bytes, message: str) -> None:
+    """Any bytes: CaptureError, never another exception."""
+    path = tmp_path / "in.pcap"
+    path.write_bytes(content)
+    with pytest.raises(CaptureError) as caught:
+        list(read_frames(path))
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("link_type", "frame"),
+    [
+        (1, Ether() / IP()), (1, Ether() / Dot1Q() / Dot1Q() / IP()), (1, Ether() / IPv6()),
+        (113, CookedLinux() / IP()), (101, IP()), (101, IPv6()), (228, IP()), (229, IPv6()),
+    ],
+)  # fmt: skip
+def test_ip_is_found_behind_every_link_layer(link_type: int, frame: Any) -> None:
+    """VLAN tags included."""
+    data = bytes(frame)
+    assert data[ip_offset(link_type, data) :] == bytes(frame[IP] if IP in frame else frame[IPv6])
+
+
+def test_frame_without_ip_is_none() -> None:
+    """ARP, and frames too short for a header."""
+    assert ip_offset(1, bytes(Ether() / ARP())) == -1
+    assert ip_offset(1, b"short") == -1
+    assert ip_offset(113, b"") == -1
+    assert ip_offset(276, b"") == -1
+
+
+# --- sides ------------------------------------------------------------------------------------------------------------
+
+
+def packet_bytes(src: str, dst: str, flags: str = "A", sport: int = 40000, dport: int = 80) -> bytes:
+    layer = IPv6 if ":" in src else IP
+    return bytes(layer(src=src, dst=dst) / TCP(sport=sport, dport=dport, flags=flags))
+
+
+@pytest.mark.parametrize("outside", ["8.8.8.8", "203.0.113.25"])
+@pytest.mark.parametrize("inside", ["10.1.2.3", "172.31.0.1", "192.168.7.7", "100.64.0.1", CLIENT])
+def test_inside_addresses_tell_the_side(inside: str, outside: str) -> None:
+    """Private addresses and the lab's subscribers are inside, whoever speaks first."""
+    assert Sides().side_of(packet_bytes(outside, inside, "SA")) is Side.OUTSIDE
+    assert Sides().side_of(packet_bytes(inside, outside, "S")) is Side.INSIDE
+    assert Sides().side_of(packet_bytes("2001:db8:3::1", "2001:db8:1::1")) is Side.OUTSIDE
+
+
+@pytest.mark.parametrize(
+    ("flags", "sport", "dport", "side"),
+    [("S", 80, 40000, Side.INSIDE), ("SA", 40000, 80, Side.OUTSIDE), ("A", 80, 40000, Side.OUTSIDE),
+     ("A", 40000, 80, Side.INSIDE)],
+)  # fmt: skip
+def test_two_unknown_addresses_are_told_by_their_first_packet(
+    flags: str, sport: int, dport: int, side: Side
+) -> None:
+    """Who sends the SYN, or to the lower port, is inside; the pair keeps its sides."""
+    sides = Sides()
+    first = packet_bytes("198.51.100.1", "203.0.113.1", flags, sport, dport)
+    assert sides.side_of(first) is side
+    assert sides.side_of(packet_bytes("203.0.113.1", "198.51.100.1", "S")) is side.opposite
+
+
+def test_named_networks_replace_the_usual_ones() -> None:
+    """`--inside` is the whole truth."""
+    sides = Sides([ip_network("203.0.113.0/24")])
+    assert sides.side_of(packet_bytes("192.168.1.1", "203.0.113.1")) is Side.OUTSIDE
+
+
+@pytest.mark.parametrize("data", [b"\x45", b"\x60" + bytes(20), b"\x00" * 60])
+def test_no_packet_has_a_side_too(data: bytes) -> None:
+    """Any bytes: an answer, no exception."""
+    assert Sides().side_of(data) in Side
+
+
+# --- through the engine -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_forged_packets_are_put_in_behind_their_trigger(tmp_path: Path, ipv6: bool) -> None:
+    """The incident from a capture: both RSTs follow the STARTTLS, in its frame's link layer, with a comment."""
+    source = write(tmp_path / "in.pcap", talk(ipv6=ipv6))
+    engine = Engine(load_deployment("tmobile-uk-2012"), Random(1), START_S * 10**9)
+    result = run(source, engine, tmp_path / "out.pcapng")
+    assert (result.packets, result.forged, result.dropped) == (8, 2, 0)
+    packets = rdpcap(str(tmp_path / "out.pcapng"))
+    assert [str(packet[TCP].flags) for packet in packets] == [
+        "S",
+        "SA",
+        "A",
+        "PA",
+        "PA",
+        "PA",
+        "PA",
+        "R",
+        "R",
+        "A",
+    ]
+    trigger, resets = packets[6], packets[7:9]
+    for reset in resets:
+        towards = "server" if reset[TCP].dport == 587 else "client"
+        assert reset.dst == (trigger.dst if towards == "server" else trigger.src)
+        comment = reset.comment.decode()
+        assert (
+            comment
+            == f"tamperlab: forged towards the {towards} by rule reset-both-on-starttls of tmobile-uk-2012"
+        )
+    assert [packet.time for packet in packets] == sorted(packet.time for packet in packets)
+
+
+def test_dropped_packets_are_left_out(tmp_path: Path) -> None:
+    """What an in-path box does not let pass is not in the resulting capture."""
+    profile = tmp_path / "in-path.yaml"
+    profile.write_text(IN_PATH)
+    words = [b"allowed", b"forbidden", b"allowed again"]
+    packets = talk(link=IP)[:3]
+    seq = 1001
+    for word in words:
+        packets.append(
+            IP(src=CLIENT, dst=SERVER) / TCP(sport=40000, dport=587, flags="PA", seq=seq, ack=5001) / word
+        )
+        seq += len(word)
+    source = write(tmp_path / "in.pcap", packets, linktype=101)
+    engine = Engine(load_deployment(str(profile)), Random(1), 0)
+    with EventLog(tmp_path / "e.jsonl") as log:
+        result = run(source, engine, tmp_path / "out.pcapng", log=log)
+    assert result.dropped == 1
+    passed = [bytes(p[TCP].payload) for p in rdpcap(str(tmp_path / "out.pcapng"))]
+    assert [payload for payload in passed if payload] == [b"allowed", b"allowed again"]
+    kinds = [json.loads(line)["event"] for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert "packet_dropped" in kinds
+
+
+def test_delayed_forgery_stands_at_its_time(tmp_path: Path) -> None:
+    """A forged packet of the future is put in between the packets of its time; the last ones come at the end."""
+    source = write(tmp_path / "in.pcap", talk(link=IP), linktype=101)
+    made = [bytes(IP(src=SERVER, dst=CLIENT) / TCP(seq=n)) for n in (1, 2)]
+    begin = START_S * 10**9
+    engine = Scripted(
+        Decision(forged=(Forged(made[1], begin + 10**10), Forged(made[0], begin + 250_000_000)))
+    )
+    run(source, engine, tmp_path / "out.pcapng")
+    packets = [bytes(packet) for packet in rdpcap(str(tmp_path / "out.pcapng"))]
+    assert packets.index(made[0]) == 3
+    assert packets.index(made[1]) == 9
+
+
+def test_other_frames_are_copied(tmp_path: Path) -> None:
+    """ARP is nobody's business here, and stays."""
+    arp = Ether() / ARP()
+    source = write(tmp_path / "in.pcap", [arp, *talk()])
+    engine = Scripted()
+    result = run(source, engine, tmp_path / "out.pcapng")
+    assert result.others == 1
+    assert len(engine.shown) == len(talk())
+    assert bytes(rdpcap(str(tmp_path / "out.pcapng"))[0]) == bytes(arp)
+
+
+def test_connection_that_was_let_go_is_not_shown_again(tmp_path: Path) -> None:
+    """As in a live box: after PASS neither direction comes back, other connections do."""
+    other = talk(server_port=25)
+    packets = [packet for pair in zip(talk(), other, strict=True) for packet in pair]
+    engine = Scripted(PASS, PASS, Decision(offload=Offload.PASS))
+    result = run(write(tmp_path / "in.pcap", packets), engine)
+    assert result.packets == 16
+    assert len(engine.shown) == 2 + 8
+
+
+def test_one_decided_direction_is_still_shown(tmp_path: Path) -> None:
+    """A capture does not tell who the client is: only a whole connection is let go."""
+    engine = Scripted(Decision(offload=Offload.PASS_CLIENT_TO_SERVER))
+    run(write(tmp_path / "in.pcap", talk()), engine)
+    assert len(engine.shown) == 8
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_new_connection_with_the_same_ports_is_shown(tmp_path: Path, ipv6: bool) -> None:
+    """A SYN begins anew, and the answers to it are shown too."""
+    packets = talk(ipv6=ipv6) * 2
+    engine = Scripted(Decision(offload=Offload.PASS))
+    run(write(tmp_path / "in.pcap", packets), engine)
+    assert [data for data, _, _ in engine.shown[1:]] == [bytes(packet)[14:] for packet in talk(ipv6=ipv6)]
+
+
+def test_new_generation_brings_back_what_was_let_go(tmp_path: Path) -> None:
+    """When the rules change, every connection is looked at again."""
+    engine = Scripted(PASS, Decision(offload=Offload.PASS))
+    engine.next_change_ns = START_S * 10**9 + 550_000_000
+
+    def advance(now_ns: int) -> tuple[()]:
+        engine.generation += 1
+        return Scripted.advance(engine, now_ns)
+
+    engine.advance = advance  # type: ignore[method-assign]
+    run(write(tmp_path / "in.pcap", talk()), engine)
+    assert [data == b"advance" for data, _, _ in engine.shown] == [False, False, True, False, False]
+
+
+def test_engine_error_lets_the_packet_pass_and_makes_the_result_invalid(tmp_path: Path) -> None:
+    """A bug is written down with the packet; the capture goes on."""
+    source = write(tmp_path / "in.pcap", talk())
+    with EventLog(tmp_path / "e.jsonl") as log:
+        result = run(source, Scripted(PASS, ValueError("a bug")), tmp_path / "out.pcapng", log=log)
+    assert not result.valid
+    assert len(rdpcap(str(tmp_path / "out.pcapng"))) == 8
+    (event,) = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert event["event"] == "engine_error"
+    assert bytes.fromhex(event["packet"]) == bytes(talk()[1])[14:]
+
+
+def test_time_does_not_step_back(tmp_path: Path) -> None:
+    """Frames of several interfaces may be out of order by a little; the engine's clock never is."""
+    packets = talk()
+    packets[3], packets[4] = packets[4], packets[3]
+    engine = Scripted()
+    run(write(tmp_path / "in.pcap", packets), engine)
+    times = [now_ns for _, now_ns, _ in engine.shown]
+    assert times == sorted(times)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_command_writes_capture_and_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tamperlab replay` says what it did and where; the log has the shape of a live run's."""
+    source = write(tmp_path / "in.pcap", talk())
+    out = tmp_path / "out.pcapng"
+    assert main([str(source), "-p", "tmobile-uk-2012", "-o", str(out)]) == 0
+    assert "2 forged" in capsys.readouterr().out
+    logged = [json.loads(line) for line in (tmp_path / "out.events.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in logged] == [
+        "run_started", "flow_seen", "rule_matched", "packet_forged", "packet_forged", "run_ended",
+    ]  # fmt: skip
+    assert len(rdpcap(str(out))) == 10
+
+
+@pytest.mark.parametrize(
+    ("capture", "profile", "message"),
+    [
+        ("missing.pcap", "tmobile-uk-2012", "missing.pcap"),
+        ("bad.pcap", "tmobile-uk-2012", "expected a capture"),
+        ("bad.pcap", "no-such-profile", "no-such-profile"),
+    ],
+)
+def test_bad_file_exits_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], capture: str, profile: str, message: str
+) -> None:
+    """Nothing is written when the input is no good."""
+    (tmp_path / "bad.pcap").write_bytes(b"no capture at all")
+    out = tmp_path / "out.pcapng"
+    assert main([str(tmp_path / capture), "-p", profile, "-o", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_drop_verdict_of_a_scripted_engine_counts(tmp_path: Path) -> None:
+    """Dropped frames are counted and absent."""
+    source = write(tmp_path / "in.pcap", talk())
+    result = run(source, Scripted(Decision(Verdict.DROP)), tmp_path / "out.pcapng")
+    assert result.dropped == 1
+    assert len(rdpcap(str(tmp_path / "out.pcapng"))) == 7
