@@ -17,7 +17,7 @@ from scenarios.model import (
     Wait,
     steps_of,
 )
-from tests.unit.yaml_files import scenario
+from tests.unit.yaml_files import EVERYTHING, scenario
 
 
 def controls_of(slug: str) -> dict[str, Control]:
@@ -36,9 +36,9 @@ def test_control_no_middlebox_wants_every_step_to_succeed() -> None:
 
 def test_control_other_port_moves_submission_to_port_25() -> None:
     """The same client through the same box on a port that it leaves alone; nothing may be forged."""
-    scenario = load_scenario("starttls-block")
+    whole = load_scenario("starttls-block")
     control = controls_of("starttls-block")["other-port"]
-    assert control.middlebox == scenario.middlebox
+    assert control.middlebox == whole.middlebox
     assert control.steps == (Step("send", "sim1", "smtplib-submission", port=25, login=False),)
     assert control.expect == (
         ExpectOutcome("send", (SUCCESS,)),
