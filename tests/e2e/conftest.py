@@ -1,0 +1,97 @@
+"""Runs of `tamperlab` from the outside, as a user types them: as root, as an ordinary user, with and without id ranges.
+
+A root process becomes somebody else in the child only (as the emulation tests do); anybody else stays who he is. Runs
+go to a folder of the test's own that this user may write to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.emulation.conftest import ORDINARY_ID, become_ordinary, give_subordinate_ids
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 100.0
+"""For one command; the longest scenario takes about 25 s on a busy machine with two cores."""
+
+
+def _root() -> None:
+    """Stay who we are."""
+
+
+def _mapped() -> None:
+    give_subordinate_ids()
+    become_ordinary()
+
+
+USERS = {"root": _root, "ordinary": become_ordinary, "mapped": _mapped}
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Somebody at a prompt. runs: where his runs go."""
+
+    user: str
+    runs: Path
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """`tamperlab ARGUMENTS`, running."""
+        env = os.environ | {
+            "TAMPERLAB_RUNS": str(self.runs), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "80",
+            "PYTHONUTF8": "1",
+        }  # fmt: skip
+        if self.user != "root":
+            env |= {"HOME": "/nonexistent", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "scenarios.cli", *arguments], cwd=self.runs, env=env, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=USERS[self.user],
+            **options,
+        )  # fmt: skip
+
+    def type(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`tamperlab ARGUMENTS`, to its end."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # with it goes everything it started
+            out, err = process.communicate()
+            pytest.fail(f"tamperlab {' '.join(arguments)} did not end: {out[-2000:]}{err[-2000:]}")
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def run_folders(self) -> list[Path]:
+        """The folders of his runs, oldest first."""
+        return sorted(path for path in self.runs.iterdir() if path.is_dir() and not path.is_symlink())
+
+    def result(self) -> dict[str, Any]:
+        """result.json of his newest run."""
+        found: dict[str, Any] = json.loads((self.runs / "latest" / "result.json").read_text())
+        return found
+
+
+@pytest.fixture
+def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    """A prompt of the user that the test's parameter `user` names; an ordinary one if it has none."""
+    user = request.node.callspec.params.get("user", "ordinary") if hasattr(request.node, "callspec") else "ordinary"
+    if os.geteuid() != 0 and user != "ordinary":
+        pytest.skip(f"needs real root to become {user!r}; CI has it")
+    if user == "mapped" and shutil.which("newuidmap") is None:
+        pytest.skip("needs newuidmap (package uidmap) for a range of user ids")
+    runs = Path(tempfile.mkdtemp(prefix="tamperlab-e2e-"))
+    try:
+        if os.geteuid() == 0 and user != "root":
+            os.chown(runs, ORDINARY_ID, ORDINARY_ID)
+        yield Terminal(user, runs)
+    finally:
+        shutil.rmtree(runs)

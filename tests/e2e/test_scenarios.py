@@ -1,0 +1,95 @@
+"""Every scenario folder, played from the command line: as expected, over both IP versions, whoever plays it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+
+from lab.sandbox import program_path
+from scenarios.load import load_scenario, scenario_slugs
+from tests.e2e.conftest import Terminal
+
+SLUGS = scenario_slugs()
+WITH_MAIL = [slug for slug in SLUGS if "mail" in load_scenario(slug).services]
+
+
+def skip_without_servers(slug: str, *, postfix: bool) -> None:
+    """A scenario with real servers is skipped where they are not installed; `make test` installs them."""
+    programs = {"nginx": "nginx", "openssh": "sshd", "dovecot": "dovecot"}
+    needed = [programs[name] for name in load_scenario(slug).services.values() if name in programs]
+    for program in [*needed, *(["postfix", "dovecot"] if postfix else [])]:
+        if shutil.which(program, path=program_path()) is None:
+            pytest.skip(f"{program} is not installed; make setup-servers installs it")
+
+
+def play(terminal: Terminal, *arguments: str) -> dict[str, Any]:
+    """Run with --json; the result, which must be as expected."""
+    done = terminal.type("run", *arguments, "--json")
+    if done.returncode != 0:
+        pytest.fail(f"exit status {done.returncode}\n{failures(done.stdout)}\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def failures(stdout: str) -> str:
+    """What went wrong, out of a result in JSON."""
+    try:
+        worlds = json.loads(stdout)["worlds"]
+    except ValueError:
+        return stdout[-3000:]
+    lines = [f"{world['name']}: {problem}" for world in worlds for problem in world["problems"]]
+    for world in worlds:
+        checks = [*world["checks"], *(check for one in world["plays"] for check in one["checks"])]
+        lines += [f"{world['name']}: {c['expectation']}: saw {c['seen']}" for c in checks if not c["passed"]]
+    return "\n".join(lines)
+
+
+def assert_honest(result: dict[str, Any]) -> None:
+    """Valid, as expected, and proved: what the box wrote is on the wire, and the two ends alone show the same."""
+    assert result["valid"]
+    assert result["passed"]
+    for world in result["worlds"]:
+        own = {check["expectation"]: check["passed"] for check in world["checks"] if check["own"]}
+        assert list(own.values()) == [True, True], own
+        forged = world["events"].get("packet_forged", 0)
+        assert len(world["findings"]) == forged
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_scenario_as_an_ordinary_user_is_as_expected_with_its_controls(slug: str, terminal: Terminal) -> None:
+    """Everything that a scenario and its controls promise holds over all its IP versions, without root."""
+    skip_without_servers(slug, postfix=False)
+    result = play(terminal, slug)
+    assert_honest(result)
+    scenario = load_scenario(slug)
+    assert [world["name"] for world in result["worlds"]] == ["scenario", *(c.name for c in scenario.controls)]
+    assert scenario.controls
+    for world in result["worlds"]:
+        assert [one["family"] for one in world["plays"]] == list(scenario.families)
+    quiet = [world for world in result["worlds"] if not world["with_box"]]
+    assert all(world["findings"] == [] for world in quiet)
+    assert result["facts"]["lab"]["sandbox"]["mode"] != "root"
+
+
+@pytest.mark.parametrize("user", ["root"])
+@pytest.mark.parametrize("slug", SLUGS)
+def test_scenario_as_root_is_as_expected(slug: str, user: str, terminal: Terminal) -> None:
+    """The same as real root, who needs no user namespace."""
+    skip_without_servers(slug, postfix=False)
+    result = play(terminal, slug, "--no-controls")
+    assert_honest(result)
+    assert result["facts"]["lab"]["sandbox"]["mode"] == user
+
+
+@pytest.mark.parametrize("user", ["root", "mapped"])
+@pytest.mark.parametrize("slug", WITH_MAIL)
+def test_scenario_with_postfix_is_as_expected(slug: str, user: str, terminal: Terminal) -> None:
+    """A real Postfix with Dovecot in place of the embedded server changes nothing."""
+    skip_without_servers(slug, postfix=True)
+    result = play(terminal, slug, "--mail", "postfix", "--no-controls")
+    assert_honest(result)
+    assert result["facts"]["lab"]["sandbox"]["mode"] == user
+    assert "postfix" in result["facts"]["services"]["mail"]["program"]
