@@ -12,6 +12,7 @@ from typing import Literal
 from middlebox.flow import Direction
 
 from .fields import Field, Origin, Type
+from .runtime import PATTERN_WINDOW_BYTES
 from .typed import (
     AndTest,
     Between,
@@ -28,9 +29,6 @@ from .typed import (
     fields_of,
 )
 
-# How far back `tcp.payload matches` looks over a segment border: the longest command line of RFC 5321 4.5.3.1.4
-# is 512 bytes (chosen).
-PATTERN_WINDOW_BYTES = 511
 # More alternatives than this are joined into wider ones: each costs the kernel a rule (chosen).
 MAX_SELECTORS = 16
 

@@ -19,6 +19,12 @@ from middlebox.packet import Packet
 from .search import contains
 from .syntax import Range
 
+# How far `tcp.payload matches` looks to both sides of a segment border: the longest command line of RFC 5321 4.5.3.1.4
+# is 512 bytes (chosen).
+PATTERN_WINDOW_BYTES = 511
+# What can tell where a text ends, or what follows it: such a pattern is shown the whole payload.
+_LOOKS_AHEAD = re.compile(rb"\$|\\[bB]|\(\?")
+
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _PRINTABLE_RUN = re.compile(rb"[ -~]+")
 
@@ -56,8 +62,11 @@ def matches_over_border(p: Packet, pattern: re.Pattern[bytes]) -> bool:
     """Whether a match begins before this payload and ends in it. `p.stream_tail` is not empty."""
     tail = p.stream_tail
     border = len(tail) + 1
+    end = (
+        p.end if _LOOKS_AHEAD.search(pattern.pattern) else min(p.end, p.payload_start + PATTERN_WINDOW_BYTES)
+    )
     # The byte in front keeps ^ from matching where the tail was cut out of the stream.
-    for match in pattern.finditer(b"\0" + tail + p.payload, 1):
+    for match in pattern.finditer(b"\0" + tail + p.data[p.payload_start : end], 1):
         if match.start() >= border:
             return False
         if match.end() > border:

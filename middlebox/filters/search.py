@@ -14,7 +14,7 @@ LARGE_BYTES = 1024
 
 def contains(data: bytes, needle: bytes, start: int, end: int) -> bool:
     """Whether `needle` stands in data[start:end], whole."""
-    if end - start < LARGE_BYTES or _memmem is None or b"" == needle:
+    if end - start < LARGE_BYTES or _memmem is None or needle == b"":
         return data.find(needle, start, end) >= 0
     # From the beginning of `data`, whose address ctypes takes without a copy. A hit before `start` is looked at again.
     if _memmem(data, end, needle, len(needle)) is None:

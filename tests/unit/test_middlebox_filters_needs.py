@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from middlebox.filters import Needs, Selector, compile_filter
-from middlebox.filters.needs import MAX_SELECTORS, PATTERN_WINDOW_BYTES
+from middlebox.filters.needs import MAX_SELECTORS
+from middlebox.filters.runtime import PATTERN_WINDOW_BYTES
 from middlebox.flow import Direction
 
 ANY = Selector("any", None, None, payload_only=False)

@@ -49,6 +49,14 @@ def test_pattern_over_a_border_does_not_take_the_cut_for_the_beginning() -> None
     assert runtime.matches_over_border(packet, re.compile(b"GET"))
 
 
+def test_pattern_over_a_border_does_not_take_the_window_for_the_end() -> None:
+    """$ means the end of the segment, however long it is."""
+    packet = tcp(b"b" * 5000, stream_tail=b"a")
+    assert not runtime.matches_over_border(packet, re.compile(b"ab{510,511}$"))
+    assert runtime.matches_over_border(packet, re.compile(b"ab+$"))
+    assert runtime.matches_over_border(packet, re.compile(b"ab{510,511}"))
+
+
 def test_one_byte_never_spans_a_border() -> None:
     """There is nothing to span."""
     assert not runtime.spans_border(tcp(b"a", stream_tail=b"a"), b"a")
