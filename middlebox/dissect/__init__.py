@@ -1,7 +1,8 @@
 """Protocol dissectors: which one reads a flow, and every field that a rule can name.
 
-Adding a protocol: a file with its dissector, and its line below. A text protocol goes by the server's port; TLS is
-found by its first bytes on any other port, and inside a text protocol after STARTTLS or STLS.
+Adding a protocol: a file with its dissector, and its line below. A mail protocol goes by the server's port, which it
+has to itself; the others are found by their first bytes on any other port. TLS is also found inside a mail protocol
+after STARTTLS or STLS, and behind an HTTP CONNECT.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from middlebox.dissect.base import Alive, Dissector, Fields, FieldSpec, FieldType, Value, field_group
+from middlebox.dissect.candidates import one_of
+from middlebox.dissect.http import HttpDissector, http_plan
+from middlebox.dissect.http_message import READS_ALL, HttpReading
 from middlebox.dissect.imap import ImapDissector
 from middlebox.dissect.pop import PopDissector
 from middlebox.dissect.smtp import SmtpDissector
@@ -16,13 +20,13 @@ from middlebox.dissect.text import TextDissector
 from middlebox.dissect.tls import TlsDissector, tls_plan
 
 _TEXT_PROTOCOLS: tuple[type[TextDissector], ...] = (SmtpDissector, ImapDissector, PopDissector)
-_DISSECTORS: tuple[type[Dissector], ...] = (*_TEXT_PROTOCOLS, TlsDissector)
+_DISSECTORS: tuple[type[Dissector], ...] = (*_TEXT_PROTOCOLS, TlsDissector, HttpDissector)
 
 ALL_FIELDS: Mapping[str, FieldSpec] = {
     name: spec for dissector in _DISSECTORS for name, spec in dissector.FIELDS.items()
 }
 
-# Wireshark's. TLS is found on any port.
+# Wireshark's. What is not named here is found on any port.
 DEFAULT_PORTS: Mapping[str, frozenset[int]] = {
     "smtp": frozenset({25, 587}),
     "imap": frozenset({143}),
@@ -37,18 +41,24 @@ def dissector_for(
     *,
     wanted_fields: frozenset[str] | None = None,
     join_records: bool = True,
+    http: HttpReading = READS_ALL,
 ) -> Dissector | None:
-    """A new dissector for one flow, or None if nothing that is wanted can be in it.
+    """A new dissector for one TCP flow, or None if nothing that is wanted can be in it.
 
     wanted: protocol names. ports: server ports of each text protocol. wanted_fields: the fields that rules read, None
-    for all; the others cost nothing and are not reported. join_records: see `TlsPlan`.
+    for all; the others cost nothing and are not reported. join_records: see `TlsPlan`. http: see `HttpReading`.
     """
     tls = tls_plan(wanted_fields, join_records=join_records) if "tls" in wanted else None
     for text in _TEXT_PROTOCOLS:
         if server_port in ports.get(text.protocol, ()):
             reads_lines = text.protocol in wanted
             return text(wanted=reads_lines, tls=tls) if reads_lines or tls else None
-    return TlsDissector(tls) if tls else None
+    parts: list[Dissector] = []
+    if tls:
+        parts.append(TlsDissector(tls))
+    if "http" in wanted:
+        parts.append(HttpDissector(http_plan(wanted_fields, http), tls))
+    return one_of(parts)
 
 
 __all__ = [
@@ -59,6 +69,7 @@ __all__ = [
     "FieldSpec",
     "FieldType",
     "Fields",
+    "HttpReading",
     "Value",
     "dissector_for",
     "field_group",

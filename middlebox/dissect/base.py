@@ -70,6 +70,15 @@ class Dissector(ABC):
         """Bytes were lost, or must not be joined: forget the message that is half read in this direction."""
 
 
+class DatagramDissector(Dissector):
+    """One flow of whole datagrams (UDP, or another IP protocol): each `feed` is one, and none is joined to the next."""
+
+    __slots__ = ()
+
+    def restart(self, direction: Direction) -> None:
+        """A datagram that is lost leaves nothing half read."""
+
+
 def add(fields: Fields, name: str, value: Value) -> None:
     """Append one value of a field: Wireshark's fields may occur many times in a packet."""
     values = fields.get(name)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import example, given, strategies as st
-from scapy.layers.inet import IP, TCP
-from scapy.utils import rdpcap
 
 from middlebox.dissect import ALL_FIELDS, DEFAULT_PORTS, Dissector, Fields, dissector_for, field_group
 from middlebox.dissect.base import Alive
 from middlebox.flow import Direction
+from middlebox.packet import PROTOCOL_TCP
+from tests.unit.dissect_kit import EVERYTHING, capture_names, packets_of
 
-CAPTURES = Path(__file__).parent.parent / "data" / "dissect"
-SERVER_PORTS = frozenset({25, 110, 143, 443, 465, 587, 993, 995})
-EVERYTHING = frozenset({"smtp", "imap", "pop", "tls"})
-PORTS = st.sampled_from([25, 110, 143, 443, 587])
+PORTS = st.sampled_from([25, 53, 80, 110, 143, 443, 587, 1080, 1723])
 # One a packet, not one an occurrence: their number depends on how the stream is cut.
-PER_PACKET = frozenset({"smtp", "imap", "pop", "tls", "imap.isrequest"})
+PER_PACKET = EVERYTHING | {"imap.isrequest"}
 
 Stream = list[tuple[Direction, bytes]]
 
@@ -54,6 +49,17 @@ WORDS = st.sampled_from(
             b"250",
         ),
         *(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"\x16\x03\x03\x00\x04", b"\x02\x00\x00\x26\x03\x03"),
+        *(
+            b"GET / HTTP/1.1\r\n",
+            b"Host: web.example\r\n\r\n",
+            b"CONNECT a:443 HTTP/1.1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 101 \r\n\r\n",
+            b"Content-Length: 5\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"5\r\nabcde\r\n",
+            b"0\r\n\r\n",
+        ),
         *(b"\x14\x03\x03\x00\x01\x01", b"\x17\x03\x03\x00\x02ab", b"\x15\x03\x03\x00\x02\x02\x28", b"\x16"),
     ]
 )
@@ -62,20 +68,18 @@ PIECES = st.lists(
 )
 
 
-def flows_of(capture: Path) -> list[tuple[int, Stream]]:
-    """The connections of a capture: server port and payloads in order."""
-    flows: dict[tuple[int, int], Stream] = {}
-    for packet in rdpcap(str(capture)):
-        tcp = packet[TCP]
-        direction = Direction(tcp.sport in SERVER_PORTS)
-        key = (tcp.dport, tcp.sport) if direction else (tcp.sport, tcp.dport)
-        length = packet[IP].len - 4 * packet[IP].ihl - 4 * tcp.dataofs
-        if length:
-            flows.setdefault(key, []).append((direction, bytes(tcp.payload)[:length]))
-    return [(server, stream) for (_, server), stream in flows.items()]
+def tcp_flows() -> list[tuple[int, Stream]]:
+    """The connections of all captures: server port and payloads in order."""
+    flows: dict[tuple[str, int], tuple[int, Stream]] = {}
+    for capture in capture_names():
+        for packet in packets_of(capture):
+            if packet.payload and packet.protocol == PROTOCOL_TCP:
+                _, stream = flows.setdefault((capture, packet.flow), (packet.server_port, []))
+                stream.append((packet.direction, packet.payload))
+    return list(flows.values())
 
 
-FLOWS = [flow for capture in sorted(CAPTURES.glob("*.pcap")) for flow in flows_of(capture)]
+FLOWS = tcp_flows()
 
 
 def new(port: int, *, join_records: bool = True) -> Dissector:
