@@ -14,8 +14,7 @@ from middlebox import packet as wire
 from middlebox.decision import Forged
 from middlebox.flow import Direction
 from middlebox.flowtable import Flow
-from middlebox.packet import Packet
-from middlebox.profile import (
+from middlebox.look import (
     AckFrom,
     Computed,
     Constant,
@@ -28,6 +27,7 @@ from middlebox.profile import (
     SeqFrom,
     Uniform,
 )
+from middlebox.packet import Packet
 from middlebox.seqnum import distance
 
 if TYPE_CHECKING:  # the dice are handed in

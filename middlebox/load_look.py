@@ -1,4 +1,4 @@
-"""`look:` in a profile -> `profile.Look`: what forged packets look like.
+"""`look:` in a profile -> `look.Look`: what forged packets look like.
 
 A look is written in up to four places (`defaults:`, the rule, the action, the action's `to_client:` or `to_server:`),
 each of which may give any of the fields; the innermost wins field by field. So a look is first a mapping of nodes,
@@ -16,8 +16,7 @@ from typing import Any
 
 from middlebox.expression import NAMES, parse_expression
 from middlebox.load_sources import ProfileReader
-from middlebox.packet import RST, parse_flag_letters
-from middlebox.profile import (
+from middlebox.look import (
     AckFrom,
     Computed,
     Constant,
@@ -30,6 +29,7 @@ from middlebox.profile import (
     SeqFrom,
     Uniform,
 )
+from middlebox.packet import RST, parse_flag_letters
 from middlebox.reader import optional
 from middlebox.yamlsource import Node, either, nearest
 

@@ -1,7 +1,8 @@
 """The numbers of a connection in which a box has made data longer or shorter.
 
 Each end goes on counting its own bytes; the box, in the middle, adds what it has added and takes away what it has
-taken, in sequence numbers one way and in acknowledgments (and SACK blocks) the other way, to the end. The same that Linux does for its NAT helpers (net/netfilter/nf_conntrack_seqadj.c). Sources: RFC 9293, RFC 2018.
+taken, in sequence numbers one way and in acknowledgments (and SACK blocks) the other way, to the end. The same that
+Linux does for its NAT helpers (net/netfilter/nf_conntrack_seqadj.c). Sources: RFC 9293, RFC 2018.
 """
 
 from __future__ import annotations

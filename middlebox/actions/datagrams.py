@@ -9,8 +9,9 @@ from middlebox.actions.segments import DIRECTIONS
 from middlebox.decision import Forged
 from middlebox.flow import Direction
 from middlebox.forge import Forger, Occasion
+from middlebox.look import Counter, Uniform
 from middlebox.packet import PROTOCOL_UDP
-from middlebox.profile import AnswerName, Counter, Dns, Icmp, Uniform
+from middlebox.profile import AnswerName, Dns, Icmp
 
 _HEADER = Struct("!HHHHHH")
 _RECORD = Struct("!HHIH")

@@ -12,13 +12,13 @@ from middlebox.decision import Decision, Verdict
 from middlebox.engine import Engine
 from middlebox.filters import compile_filter
 from middlebox.flow import Side
+from middlebox.look import Look
 from middlebox.packet import decode
 from middlebox.profile import (
     Deployment,
     Drop,
     DropScope,
     KeyPart,
-    Look,
     Overlap,
     Phase,
     Placement,

@@ -14,6 +14,7 @@ from middlebox.decision import Decision, Offload, Verdict
 from middlebox.engine import Engine
 from middlebox.filters import compile_filter
 from middlebox.flow import Direction, Side
+from middlebox.look import Look
 from middlebox.packet import decode, parse_flag_letters, tcp_segment
 from middlebox.profile import (
     Deployment,
@@ -21,7 +22,6 @@ from middlebox.profile import (
     DropScope,
     KeyPart,
     Log,
-    Look,
     Phase,
     Placement,
     Profile,

@@ -11,8 +11,7 @@ from middlebox.expression import parse_expression
 from middlebox.flow import Direction, Side
 from middlebox.flowtable import Flow
 from middlebox.forge import Forger, Occasion, expected_numbers, quantile
-from middlebox.packet import Packet, decode, tcp_segment
-from middlebox.profile import (
+from middlebox.look import (
     AckFrom,
     Computed,
     Constant,
@@ -24,6 +23,7 @@ from middlebox.profile import (
     SeqFrom,
     Uniform,
 )
+from middlebox.packet import Packet, decode, tcp_segment
 
 CLIENT, SERVER = bytes([192, 0, 2, 11]), bytes([203, 0, 113, 25])
 TO_SERVER, TO_CLIENT = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT

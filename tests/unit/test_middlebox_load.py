@@ -8,12 +8,8 @@ from pathlib import Path
 import pytest
 
 from middlebox.load import load_deployment, load_profile, profile_names, unsourced_values
-from middlebox.profile import (
-    Look,
-    Placement,
-    Reset,
-    Towards,
-)
+from middlebox.look import Look
+from middlebox.profile import Placement, Reset, Towards
 from tests.unit.yaml_files import RULES, profile
 
 

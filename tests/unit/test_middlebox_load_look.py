@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from middlebox.expression import parse_expression
-from middlebox.packet import ACK, RST
-from middlebox.profile import (
+from middlebox.look import (
     AckFrom,
     Computed,
     Constant,
@@ -17,10 +16,11 @@ from middlebox.profile import (
     Look,
     Mirrored,
     Quantiles,
-    Reset,
     SeqFrom,
     Uniform,
 )
+from middlebox.packet import ACK, RST
+from middlebox.profile import Reset
 from tests.unit.yaml_files import RULES, look_of, profile
 
 

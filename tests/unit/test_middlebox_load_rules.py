@@ -5,18 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from middlebox.flow import Direction
-from middlebox.profile import (
-    Drop,
-    DropScope,
-    KeyPart,
-    Log,
-    Look,
-    Overlap,
-    Reassembly,
-    Reset,
-    StateFrom,
-    Towards,
-)
+from middlebox.look import Look
+from middlebox.profile import Drop, DropScope, KeyPart, Log, Overlap, Reassembly, Reset, StateFrom, Towards
 from tests.unit.yaml_files import RULES, profile
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from middlebox.load import unsourced_values
-from middlebox.profile import (
-    Constant,
-    Uniform,
-)
+from middlebox.look import Constant, Uniform
 from tests.unit.yaml_files import look_of, profile
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from middlebox.load import load_profile
-from middlebox.profile import Look, Profile, Reset
+from middlebox.look import Look
+from middlebox.profile import Profile, Reset
 from scenarios.load import load_scenario
 from scenarios.model import Scenario
 
