@@ -62,9 +62,3 @@ def version(program: str) -> str:
     """First line of `dnsmasq --version`, without the copyright."""
     text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     return text.splitlines()[0].partition("  ")[0]
-
-
-def resolv_conf(*servers: str) -> str:
-    """Text of a resolv.conf(5) that asks only `servers` (addresses) and gives up soon."""
-    lines = [f"nameserver {server}" for server in servers]
-    return "\n".join([*lines, "options timeout:2 attempts:2", ""])

@@ -78,9 +78,7 @@ def start(
     file.write_text(text)
     run = run_directory(directory)
     run.mkdir(exist_ok=True)
-    argv = as_ordinary_user(
-        [program, "-F", "-c", str(file)], directory=directory, binds={run: RUN_PLACE}
-    )
+    argv = as_ordinary_user([program, "-F", "-c", str(file)], directory=directory, binds={run: RUN_PLACE})
     process = start_process(host, argv, directory)
     facts: dict[str, object] = {"program": program, "version": number, "users": sorted(users)}
     ports = tuple(Port(number) for number in PORTS)
