@@ -64,7 +64,7 @@ def test_docs_scenario_loads(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [pytest.param(text.strip(), id=place) for place, text in blocks("(?:filter|wireshark)")]
+    "rule", [pytest.param(text.strip(), id=place) for place, text in blocks("(?:wireshark|tamperlab)")]
 )
 def test_docs_filter_compiles(rule: str) -> None:
     """A filter that a page shows is one that the box understands."""
