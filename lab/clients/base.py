@@ -19,7 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from lab.services.base import SYSTEM_PATH, Host, end_process
+from lab.host import Host
+from lab.services.base import SYSTEM_PATH, end_process
 
 Family = Literal[4, 6]
 

@@ -18,7 +18,8 @@ from lab.clients.base import (
     program_version,
     run_program,
 )
-from lab.services.base import Host, find_program
+from lab.host import Host
+from lab.services.base import find_program
 
 _OUTCOME_OF_STATUS = {
     6: Outcome.NAME_ERROR,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lab.clients.base import Client, ClientResult, Outcome, Target, Workplace
 from lab.clients.curl import classify, login, run_curl
-from lab.services.base import Host
+from lab.host import Host
 
 IMAP_PORT, IMAPS_PORT = 143, 993
 

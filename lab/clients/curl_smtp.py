@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lab.clients.base import Client, ClientResult, Outcome, Target, Workplace
 from lab.clients.curl import classify, login, run_curl, used_tls
-from lab.services.base import Host
+from lab.host import Host
 
 SUBMISSION_PORT, SMTPS_PORT = 587, 465
 

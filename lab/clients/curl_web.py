@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lab.clients.base import Client, ClientResult, Outcome, Target, Workplace
 from lab.clients.curl import classify, run_curl
-from lab.services.base import Host
+from lab.host import Host
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 

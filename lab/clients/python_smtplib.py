@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.clients.base import Client, ClientResult, Finished, Outcome, Target, Workplace, run_program
-from lab.services.base import Host
+from lab.host import Host
 
 CHILD = Path(__file__).with_name("python_smtplib_child.py")
 REPORT_MARK = "report: "

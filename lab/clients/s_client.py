@@ -20,7 +20,8 @@ from lab.clients.base import (
     program_version,
     run_program,
 )
-from lab.services.base import Host, find_program
+from lab.host import Host
+from lab.services.base import find_program
 
 SUBMISSION_PORT, SMTPS_PORT = 587, 465
 DIALOGUE = b"EHLO client.example\nQUIT\n"

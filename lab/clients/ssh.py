@@ -17,7 +17,8 @@ from lab.clients.base import (
     program_version,
     run_program,
 )
-from lab.services.base import Host, find_program
+from lab.host import Host
+from lab.services.base import find_program
 
 PORT = 22
 COMMAND, ANSWER = "echo logged $((1 + 1)) in", "logged 2 in"

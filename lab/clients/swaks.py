@@ -22,7 +22,8 @@ from lab.clients.base import (
     program_version,
     run_program,
 )
-from lab.services.base import Host, find_program
+from lab.host import Host
+from lab.services.base import find_program
 
 PACKAGES = "swaks libnet-ssleay-perl libio-socket-inet6-perl libauthen-sasl-perl"
 """Without those swaks has no TLS, no IPv6, no AUTH beyond PLAIN and LOGIN; it only recommends them."""

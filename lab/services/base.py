@@ -14,14 +14,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
 
 from lab.errors import LabError
-
-Stream = int | IO[bytes] | None
+from lab.host import Host
 
 READY_POLL_S = 0.005
 """How often the socket tables are read while waiting (chosen)."""
@@ -39,37 +37,6 @@ OUTPUT = "output.log"
 """File in a service's folder with what its processes print."""
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class Host(Protocol):
-    """A machine of the lab, as far as services and clients need it."""
-
-    name: str
-    ipv4: str
-    ipv6: str
-    interface: str
-
-    def popen(
-        self,
-        argv: Sequence[str],
-        *,
-        cwd: str | Path | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        pass_fds: Sequence[int] = (),
-    ) -> subprocess.Popen[bytes]: ...
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout_s: float,
-        input: bytes | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | Path | None = None,
-    ) -> subprocess.CompletedProcess[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.services.base import OUTPUT, Host, Port, Service, find_program, start_process
+from lab.host import Host
+from lab.services.base import OUTPUT, Port, Service, find_program, start_process
 
 PORT = 53
 TTL_S = 60

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.services.base import Host, Port, Service, find_program, start_process
+from lab.host import Host
+from lab.services.base import Port, Service, find_program, start_process
 from lab.services.dovecot_config import configuration
 from lab.services.identity import as_ordinary_user
 from lab.services.pki import Certificate

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lab.services.base import Host, find_program
+from lab.host import Host
+from lab.services.base import find_program
 
 USER, UID = "alice", 1000
 """The ordinary user as the server sees it (chosen)."""

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from lab.services.base import OUTPUT, Host, Port, Service, start_process
+from lab.host import Host
+from lab.services.base import OUTPUT, Port, Service, start_process
 from lab.services.mailbox import DeliveredMail
 from lab.services.pki import Certificate
 

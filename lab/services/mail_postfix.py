@@ -6,7 +6,7 @@ to `postfix` is left behind, however the lab ends. Mail it takes for its domains
 as files and by IMAP.
 
 Must never: use the machine's own /etc/postfix, queue or service.
-Sources: postconf(5), master(5), master(8), Postfix's SASL_README and TLS_README.
+Sources: master(8), Postfix's postfix-files, LMTP in Dovecot's documentation.
 """
 
 from __future__ import annotations
@@ -22,98 +22,21 @@ from email.policy import default
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.host import Host
 from lab.services import dovecot
-from lab.services.base import Host, Port, Service, find_program, start_process
+from lab.services.base import Port, Service, find_program, start_process
 from lab.services.identity import id_count
 from lab.services.mailbox import DeliveredMail
 from lab.services.pki import Certificate
+from lab.services.postfix_config import DATA, QUEUE, PostfixConfig
 
 PORTS = (25, 465, 587)
-
-QUEUE = "/run/postfix/queue"
-DATA = "/run/postfix/data"
-
-_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {queue}
-data_directory = {data}
-meta_directory = {directory}/postfix
-command_directory = /usr/sbin
-daemon_directory = {daemons}
-mail_owner = postfix
-setgid_group = postdrop
-maillog_file = {directory}/mail.log
-maillog_file_prefixes = /
-myhostname = {server_name}
-mydestination =
-inet_interfaces = all
-inet_protocols = all
-mynetworks =
-alias_maps =
-alias_database =
-local_recipient_maps =
-virtual_alias_maps = {aliases}
-virtual_mailbox_domains = {domains}
-virtual_mailbox_maps =
-virtual_transport = lmtp:unix:{run}/{lmtp}
-smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
-smtpd_sasl_type = dovecot
-smtpd_sasl_path = {run}/{sasl}
-smtpd_tls_security_level = {tls_level}
-smtpd_tls_chain_files = {key}, {chain}
-smtpd_tls_received_header = yes
-smtpd_tls_loglevel = 1
-smtpd_sasl_authenticated_header = yes
-smtpd_client_connection_count_limit = 0
-smtpd_client_connection_rate_limit = 0
-smtpd_peername_lookup = no
-smtp_tls_security_level = may
-smtp_tls_loglevel = 1
-"""
-
-# Mail from a subscriber must be logged in for; another server's mail comes in on port 25.
-_MASTER = """\
-25        inet  n       -       n       -       -       smtpd
-587       inet  n       -       n       -       -       smtpd
-  -o syslog_name=postfix/submission
-  -o smtpd_sasl_auth_enable=yes
-  -o smtpd_tls_auth_only={tls_before_auth}
-  -o smtpd_client_restrictions=permit_sasl_authenticated,reject
-465       inet  n       -       n       -       -       smtpd
-  -o syslog_name=postfix/smtps
-  -o smtpd_tls_security_level=encrypt
-  -o smtpd_tls_wrappermode=yes
-  -o smtpd_sasl_auth_enable=yes
-  -o smtpd_client_restrictions=permit_sasl_authenticated,reject
-pickup    unix  n       -       n       60      1       pickup
-cleanup   unix  n       -       n       -       0       cleanup
-qmgr      unix  n       -       n       300     1       qmgr
-tlsmgr    unix  -       -       n       1000?   1       tlsmgr
-rewrite   unix  -       -       n       -       -       trivial-rewrite
-bounce    unix  -       -       n       -       0       bounce
-defer     unix  -       -       n       -       0       bounce
-trace     unix  -       -       n       -       0       bounce
-verify    unix  -       -       n       -       1       verify
-flush     unix  n       -       n       1000?   0       flush
-proxymap  unix  -       -       n       -       -       proxymap
-proxywrite unix -       -       n       -       1       proxymap
-smtp      unix  -       -       n       -       -       smtp
-relay     unix  -       -       n       -       -       smtp
-showq     unix  n       -       n       -       -       showq
-error     unix  -       -       n       -       -       error
-retry     unix  -       -       n       -       -       error
-discard   unix  -       -       n       -       -       discard
-lmtp      unix  -       -       n       -       -       lmtp
-anvil     unix  -       -       n       -       1       anvil
-scache    unix  -       -       n       -       1       scache
-postlog   unix-dgram n  -       n       -       1       postlogd
-"""
 
 # The folders and owners are those of /etc/postfix/postfix-files; Postfix makes what is below them itself.
 _PREPARE = """
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/dovecot {queue} {data}
-mount --bind "$1" /run/dovecot
+mkdir -p {sockets} {queue} {data}
+mount --bind "$1" {sockets}
 shift
 cd {queue}
 mkdir -m 700 active bounce corrupt defer deferred flush hold incoming private saved trace
@@ -149,35 +72,17 @@ def start(
     """
     program = find_program("postfix", package="postfix libsasl2-modules")
     _check_ids(host)
-    daemons = Path(postconf("daemon_directory"))
-    configuration = directory / "postfix"
-    configuration.mkdir(parents=True, exist_ok=True)
-    mailboxes = directory / "dovecot"
-    if domains is None:
-        domains = sorted({user.rpartition("@")[2] for user in users})
-    pairs = ", ".join(f"{{ {address} = {to} }}" for address, to in (aliases or {}).items())
-    main = configuration / "main.cf"
-    main.write_text(
-        _MAIN.format(
-            queue=QUEUE,
-            data=DATA,
-            daemons=daemons,
-            directory=directory,
-            server_name=server_name,
-            aliases=f"inline:{{ {pairs} }}" if pairs else "",
-            domains=", ".join(domains),
-            run=dovecot.RUN_PLACE,
-            lmtp=dovecot.LMTP_SOCKET,
-            sasl=dovecot.SASL_SOCKET,
-            tls_level="may" if offer_starttls else "none",
-            key=certificate.key,
-            chain=certificate.chain,
-        )
+    config = PostfixConfig(
+        directory=directory,
+        daemons=Path(postconf("daemon_directory")),
+        server_name=server_name,
+        certificate=certificate,
+        domains=domains or sorted({user.rpartition("@")[2] for user in users}),
+        aliases=aliases or {},
+        auth_before_tls=auth_before_tls,
+        offer_starttls=offer_starttls,
     )
-    # Postfix waits until this file is two seconds old: somebody might still be writing it (dict_load_file_xt).
-    os.utime(main, (main.stat().st_mtime - 60,) * 2)
-    tls_before_auth = "no" if auth_before_tls or not offer_starttls else "yes"
-    (configuration / "master.cf").write_text(_MASTER.format(tls_before_auth=tls_before_auth))
+    mailboxes = directory / "dovecot"
     imap = dovecot.start(
         host,
         mailboxes,
@@ -186,13 +91,7 @@ def start(
         login_before_tls=auth_before_tls,
         with_lmtp=True,
     )
-    unshare = find_program("unshare", package="util-linux")
-    prepare = _PREPARE.format(queue=QUEUE, data=DATA)
-    sockets = str(dovecot.run_directory(mailboxes))
-    # `master` itself, not the `postfix` command, which first checks an installation that we made just now.
-    master = [str(daemons / "master"), "-s", "-c", str(configuration)]
-    argv = [unshare, "--mount", "/bin/sh", "-ec", prepare, "sh", sockets, *master]
-    process = start_process(host, argv, directory)
+    process = start_process(host, _master(config, dovecot.run_directory(mailboxes)), directory)
     facts: dict[str, object] = {
         "program": program,
         "version": postconf("mail_version"),
@@ -205,6 +104,22 @@ def start(
     return Service(
         "mail", directory, [process, *imap.processes], ports, directory / "mail.log", facts, imap.patience_s
     )
+
+
+def _master(config: PostfixConfig, sockets: Path) -> list[str]:
+    """Write the configuration; the argv that starts Postfix with it. sockets: folder of Dovecot's sockets."""
+    folder = config.directory / "postfix"
+    folder.mkdir(parents=True, exist_ok=True)
+    main = folder / "main.cf"
+    main.write_text(config.main_cf())
+    # Postfix waits until this file is two seconds old: somebody might still be writing it (dict_load_file_xt).
+    os.utime(main, (main.stat().st_mtime - 60,) * 2)
+    (folder / "master.cf").write_text(config.master_cf())
+    unshare = find_program("unshare", package="util-linux")
+    prepare = _PREPARE.format(sockets=dovecot.RUN_PLACE, queue=QUEUE, data=DATA)
+    # `master` itself, not the `postfix` command, which first checks an installation that we made just now.
+    master = [str(config.daemons / "master"), "-s", "-c", str(folder)]
+    return [unshare, "--mount", "/bin/sh", "-ec", prepare, "sh", str(sockets), *master]
 
 
 def delivered(directory: Path) -> list[DeliveredMail]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from lab.services.base import OUTPUT, Host, Port, Service, find_program, start_process
+from lab.host import Host
+from lab.services.base import OUTPUT, Port, Service, find_program, start_process
 from lab.services.identity import USER, as_ordinary_user
 
 PORT = 22

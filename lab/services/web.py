@@ -11,7 +11,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from lab.services.base import Host, Port, Service, find_program, start_process
+from lab.host import Host
+from lab.services.base import Port, Service, find_program, start_process
 from lab.services.pki import Certificate
 
 HTTP_PORT, HTTPS_PORT = 80, 443
