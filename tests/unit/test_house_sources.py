@@ -19,6 +19,19 @@ TESTS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("*
 
 # Source files whose test is not tests/unit/test_<room>_<file>.py, with the test that covers them.
 TESTED_ELSEWHERE: dict[str, str] = {
+    "lab/clients/curl_imap.py": "tests/emulation/test_services_other.py",
+    "lab/clients/curl_smtp.py": "tests/emulation/test_clients_outcomes.py",
+    "lab/clients/curl_web.py": "tests/emulation/test_services_other.py",
+    "lab/clients/python_smtplib_child.py": "tests/emulation/test_clients_outcomes.py",
+    "lab/services/dns.py": "tests/emulation/test_services_other.py",
+    "lab/services/dovecot.py": "tests/emulation/test_services_other.py",
+    "lab/services/identity.py": "tests/emulation/test_services_other.py",
+    "lab/services/mail_embedded.py": "tests/emulation/test_services_mail.py",
+    "lab/services/mail_embedded_server.py": "tests/emulation/test_services_mail.py",
+    "lab/services/mail_postfix.py": "tests/emulation/test_services_mail.py",
+    "lab/services/mailbox.py": "tests/emulation/test_services_mail.py",
+    "lab/services/ssh.py": "tests/emulation/test_services_other.py",
+    "lab/services/web.py": "tests/emulation/test_services_other.py",
     "lab/capture_process.py": "tests/emulation/test_lab_capture.py",
     "lab/host.py": "tests/emulation/test_lab_host.py",
     "lab/lab.py": "tests/emulation/test_lab_lab.py",

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from lab.clients.base import Outcome, Target, outcome_of_text, parse_counters
-from lab.clients.registry import CLIENTS
 
 
 def target(tmp_path: Path) -> Target:
@@ -69,8 +68,3 @@ def test_target_without_message_has_a_short_mail(tmp_path: Path) -> None:
     assert (parsed["From"], parsed["To"]) == ("alice@mail.example", "bob@mail.example")
     assert mail.count(b"\n") == mail.count(b"\r\n")
     assert mail.endswith(b"\r\n")
-
-
-def test_clients_are_registered_under_their_own_names() -> None:
-    """A client is found by the name it carries, and no two have the same."""
-    assert {name: client.name for name, client in CLIENTS.items()} == {name: name for name in CLIENTS}

@@ -1,0 +1,33 @@
+"""swaks: what its exit codes, transcript and the host's counters amount to."""
+
+from __future__ import annotations
+
+from lab.clients import swaks
+from lab.clients.base import Outcome
+from tests.unit.client_kit import finished, keeps_to_the_evidence
+
+
+def test_swaks_keeps_to_the_evidence() -> None:
+    """A run the lab had to end timed out; a failure of unknown kind is `failed`, nothing is guessed."""
+    assert keeps_to_the_evidence(swaks.classify)
+
+
+def test_swaks_that_lost_the_connection_after_its_mail_was_taken_delivered() -> None:
+    """The reply to the final dot decides, under TLS (`~`) and without; the loss afterwards does not."""
+    lost = "*** Remote host closed connection unexpectedly.\n"
+    for mark, outcome in (("~", Outcome.DELIVERED), ("-", Outcome.CLEAR_TEXT)):
+        transcript = f" {mark}> .\n<{mark}  250 2.0.0 OK\n {mark}> QUIT\n{lost}"
+        assert swaks.classify(finished(6, stdout=transcript, resets=1)) is outcome
+
+
+def test_swaks_that_lost_the_connection_is_told_by_the_counters() -> None:
+    """swaks has the same words for FIN and RST; only the host's counter of RSTs tells them apart."""
+    lost = "*** Remote host closed connection unexpectedly.\n"
+    assert swaks.classify(finished(6, stdout=lost, resets=1)) is Outcome.CONNECTION_RESET
+    assert swaks.classify(finished(6, stdout=lost)) is Outcome.CONNECTION_CLOSED
+
+
+def test_swaks_refused_login_is_no_reset_although_one_followed() -> None:
+    """A RST that came after the server's 535 was not what ended the attempt."""
+    transcript = " ~> AUTH PLAIN xyz\n<~* 535 5.7.8 bad\n ~> QUIT\n"
+    assert swaks.classify(finished(28, stdout=transcript, resets=1)) is Outcome.AUTH_ERROR
