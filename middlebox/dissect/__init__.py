@@ -9,8 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from middlebox.dissect.base import Alive, Dissector, Fields, FieldSpec, FieldType, Value, field_group
+from middlebox.dissect.base import (
+    Alive,
+    DatagramDissector,
+    Dissector,
+    Fields,
+    FieldSpec,
+    FieldType,
+    Value,
+    field_group,
+)
 from middlebox.dissect.candidates import one_of
+from middlebox.dissect.dns import DnsDatagramDissector, DnsStreamDissector
+from middlebox.dissect.dns_message import dns_plan
 from middlebox.dissect.http import HttpDissector, http_plan
 from middlebox.dissect.http_message import READS_ALL, HttpReading
 from middlebox.dissect.imap import ImapDissector
@@ -18,9 +29,10 @@ from middlebox.dissect.pop import PopDissector
 from middlebox.dissect.smtp import SmtpDissector
 from middlebox.dissect.text import TextDissector
 from middlebox.dissect.tls import TlsDissector, tls_plan
+from middlebox.packet import PROTOCOL_UDP
 
 _TEXT_PROTOCOLS: tuple[type[TextDissector], ...] = (SmtpDissector, ImapDissector, PopDissector)
-_DISSECTORS: tuple[type[Dissector], ...] = (*_TEXT_PROTOCOLS, TlsDissector, HttpDissector)
+_DISSECTORS: tuple[type[Dissector], ...] = (*_TEXT_PROTOCOLS, TlsDissector, HttpDissector, DnsStreamDissector)
 
 ALL_FIELDS: Mapping[str, FieldSpec] = {
     name: spec for dissector in _DISSECTORS for name, spec in dissector.FIELDS.items()
@@ -31,6 +43,7 @@ DEFAULT_PORTS: Mapping[str, frozenset[int]] = {
     "smtp": frozenset({25, 587}),
     "imap": frozenset({143}),
     "pop": frozenset({110}),
+    "dns": frozenset({53}),
 }
 
 
@@ -54,6 +67,8 @@ def dissector_for(
             reads_lines = text.protocol in wanted
             return text(wanted=reads_lines, tls=tls) if reads_lines or tls else None
     parts: list[Dissector] = []
+    if "dns" in wanted and server_port in ports.get("dns", ()):
+        parts.append(DnsStreamDissector(dns_plan(wanted_fields)))
     if tls:
         parts.append(TlsDissector(tls))
     if "http" in wanted:
@@ -61,16 +76,37 @@ def dissector_for(
     return one_of(parts)
 
 
+def datagram_dissector_for(
+    protocol: int,
+    client_port: int,
+    server_port: int,
+    wanted: frozenset[str],
+    ports: Mapping[str, frozenset[int]],
+    *,
+    wanted_fields: frozenset[str] | None = None,
+) -> Dissector | None:
+    """A new dissector for one flow of UDP datagrams or of another IP protocol, or None if nothing wanted can be in it.
+
+    protocol: IP protocol number; ports are 0 where it has none. The rest is as in `dissector_for`.
+    """
+    parts: list[Dissector] = []
+    if protocol == PROTOCOL_UDP and "dns" in wanted and server_port in ports.get("dns", ()):
+        parts.append(DnsDatagramDissector(dns_plan(wanted_fields)))
+    return one_of(parts)
+
+
 __all__ = [
     "ALL_FIELDS",
     "DEFAULT_PORTS",
     "Alive",
+    "DatagramDissector",
     "Dissector",
     "FieldSpec",
     "FieldType",
     "Fields",
     "HttpReading",
     "Value",
+    "datagram_dissector_for",
     "dissector_for",
     "field_group",
 ]

@@ -11,7 +11,16 @@ from typing import NamedTuple
 from scapy.utils import RawPcapReader
 
 from middlebox import packet as wire
-from middlebox.dissect import ALL_FIELDS, DEFAULT_PORTS, Dissector, Fields, FieldType, Value, dissector_for
+from middlebox.dissect import (
+    ALL_FIELDS,
+    DEFAULT_PORTS,
+    Dissector,
+    Fields,
+    FieldType,
+    Value,
+    datagram_dissector_for,
+    dissector_for,
+)
 from middlebox.dissect.http_fields import HEADER_FIELDS
 from middlebox.flow import Direction
 
@@ -63,7 +72,10 @@ def packets_of(capture: str) -> list[Sent]:
 
 def dissector_of(packet: Sent) -> Dissector | None:
     """What reads the flow of this packet when everything is wanted."""
-    return dissector_for(packet.server_port, EVERYTHING, DEFAULT_PORTS)
+    if packet.protocol == wire.PROTOCOL_TCP:
+        return dissector_for(packet.server_port, EVERYTHING, DEFAULT_PORTS)
+    ports = packet.client_port, packet.server_port
+    return datagram_dissector_for(packet.protocol, *ports, EVERYTHING, DEFAULT_PORTS)
 
 
 @cache
@@ -106,7 +118,7 @@ def _value_of(name: str, element: ET.Element) -> Value:
         return int(element.get("show", ""), 0)
     if kind is FieldType.BOOL:
         return element.get("show") != "0"
-    if name in SHOWN or name.startswith("dns."):
+    if kind is FieldType.STRING and (name in SHOWN or name.startswith("dns.")):
         return element.get("show", "")
     raw = bytes.fromhex(element.get("value", ""))
     return raw.decode("latin-1") if kind is FieldType.STRING else raw
