@@ -106,7 +106,8 @@ def run(
     _enter_sandbox()
     results = []
     for scenario in plays:
-        result = _play(scenario, controls=controls, keep=keep)
+        with _interruptible():
+            result = _play(scenario, controls=controls, keep=keep)
         results.append(result)
         if not as_json:
             _report(result, all_ladders=all_ladders)
@@ -234,7 +235,7 @@ def shell(
     from scenarios.shell import open_shell
 
     directory = new_run(f"shell-{play.slug}")
-    with _progress(play.slug) as progress:
+    with _interruptible(), _progress(play.slug) as progress:
         world = open_shell(play, directory, on=on, progress=progress)
     forged = sum(event["event"] == "packet_forged" for event in world.events)
     print(f"{forged} packets forged; captures, with comments, in {directory}/captures")
@@ -291,9 +292,21 @@ def _enter_sandbox() -> None:
 def _report(result: dict[str, Any], *, all_ladders: bool) -> None:
     from scenarios.report.page import print_report
 
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without Unicode gets `?` for what has no plain form
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal without Unicode gets `?` for what has no plain form
         sys.stdout.reconfigure(errors="replace")
     print_report(Console(highlight=False), result, all_ladders=all_ladders)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the command with one line; what was running ends with the lab."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left running", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -342,9 +355,6 @@ def guarded(command: Callable[[], Any]) -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return NOT_READY
-    except KeyboardInterrupt:
-        print("interrupted; nothing is left running", file=sys.stderr)
-        return INTERRUPTED
     return OK
 
 

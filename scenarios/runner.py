@@ -242,8 +242,12 @@ class Running:
     def play(self) -> None:
         """Run the world's steps over each of its IP versions, side by side."""
         families = self._stage.families
-        with ThreadPoolExecutor(len(families)) as pool:
+        pool = ThreadPoolExecutor(len(families))
+        try:
             self.world.plays = list(pool.map(self._play_family, families))
+        finally:
+            # After an interrupt nobody waits for the clients: they end with the lab.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _play_family(self, family: int) -> Play:
         play = Play(family)

@@ -45,8 +45,8 @@ class Terminal:
     user: str
     runs: Path
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """`tamperlab ARGUMENTS`, running."""
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`tamperlab ARGUMENTS`, running; what is written to its stdin is typed."""
         env = os.environ | {
             "TAMPERLAB_RUNS": str(self.runs), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "80",
             "PYTHONUTF8": "1",
@@ -55,15 +55,14 @@ class Terminal:
             env |= {"HOME": "/nonexistent", "PATH": "/usr/local/bin:/usr/bin:/bin"}
         return subprocess.Popen(
             [sys.executable, "-m", "scenarios.cli", *arguments], cwd=self.runs, env=env, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=USERS[self.user],
-            **options,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=USERS[self.user],
         )  # fmt: skip
 
-    def type(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`tamperlab ARGUMENTS`, to its end."""
+    def type(self, *arguments: str, then: str = "") -> subprocess.CompletedProcess[str]:
+        """`tamperlab ARGUMENTS`, to its end. then: what is typed at its prompt."""
         process = self.start(*arguments)
         try:
-            out, err = process.communicate(timeout=TIMEOUT_S)
+            out, err = process.communicate(then, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()  # with it goes everything it started
             out, err = process.communicate()
@@ -83,7 +82,11 @@ class Terminal:
 @pytest.fixture
 def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     """A prompt of the user that the test's parameter `user` names; an ordinary one if it has none."""
-    user = request.node.callspec.params.get("user", "ordinary") if hasattr(request.node, "callspec") else "ordinary"
+    user = (
+        request.node.callspec.params.get("user", "ordinary")
+        if hasattr(request.node, "callspec")
+        else "ordinary"
+    )
     if os.geteuid() != 0 and user != "ordinary":
         pytest.skip(f"needs real root to become {user!r}; CI has it")
     if user == "mapped" and shutil.which("newuidmap") is None:

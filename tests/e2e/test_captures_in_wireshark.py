@@ -1,0 +1,70 @@
+"""What a run leaves opens in Wireshark: comments on forged packets, the rule's own filter shows the trigger."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Terminal
+
+TSHARK = shutil.which("tshark")
+
+
+def frames(capture: Path, display_filter: str) -> list[tuple[int, str]]:
+    """(frame number, comment) of the packets that a display filter shows, by tshark."""
+    assert TSHARK is not None
+    argv = [
+        TSHARK,
+        "-r",
+        str(capture),
+        "-Y",
+        display_filter,
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+        "-e",
+        "frame.comment",
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    return [(int(row[0]), row[1] if len(row) > 1 else "") for row in rows]
+
+
+@pytest.mark.skipif(TSHARK is None, reason="tshark is not installed; make setup-servers installs it")
+def test_captures_of_a_run_say_in_wireshark_what_was_forged_and_what_set_it_off(terminal: Terminal) -> None:
+    """Comments name the rule, the printed filter finds the trigger and nothing else, frames are those of the ladder."""
+    done = terminal.type("run", "starttls-block", "--no-controls", "--json")
+    result = json.loads(done.stdout)
+    captures = terminal.runs / "latest" / "captures"
+    (rule,) = result["filters"]
+    steps = [step for play in result["worlds"][0]["plays"] for step in play["steps"]]
+    rows = [row for step in steps for flow in step["flows"] for row in flow["ladder"]]
+    for host in ("sim1", "mail", "box-inside", "box-outside"):
+        forged = frames(captures / f"{host}.pcapng", 'frame.comment contains "FORGED by tmobile-uk-2012/"')
+        assert [n for n, _ in forged] == sorted(
+            row["seen"][host]["frame"] for row in rows if row["forged_by"] and host in row["seen"]
+        )
+        assert len(forged) == 2
+        triggers = frames(captures / f"{host}.pcapng", rule["when"])
+        assert [n for n, _ in triggers] == sorted(
+            row["seen"][host]["frame"] for row in rows if row["triggered"]
+        )
+        assert all(
+            comment.startswith(f"TRIGGER of rule tmobile-uk-2012/{rule['rule']}") for _, comment in triggers
+        )
+    everything = frames(captures / "sim1.pcapng", "frame")
+    assert [n for n, _ in everything] == list(range(1, len(everything) + 1))
+
+
+@pytest.mark.skipif(TSHARK is None, reason="tshark is not installed; make setup-servers installs it")
+def test_captures_are_ordered_by_time_and_complete(terminal: Terminal) -> None:
+    """No packet of a capture comes before its predecessor, and no checksum is unfinished."""
+    assert terminal.type("run", "smtps-block", "--no-controls", "--family", "4").returncode == 0
+    for capture in (terminal.runs / "latest" / "captures").glob("*.pcapng"):
+        assert frames(capture, "frame.time_delta < 0") == []
+        assert frames(capture, "ip.checksum.status == 0 or tcp.checksum.status == 0") == []
