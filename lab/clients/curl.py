@@ -40,6 +40,7 @@ too.
 _CONNECT, _WEIRD_REPLY, _HANDSHAKE, _SEND, _RECEIVE, _USE_SSL_FAILED = 7, 8, 35, 55, 56, 64
 
 _ERROR_NUMBER = {"errno: 104": Outcome.CONNECTION_RESET, "errno: 32": Outcome.CONNECTION_RESET}
+_ENDED_IN_HANDSHAKE = re.compile(r"SSL_ERROR_SYSCALL|unexpected eof|error:00000000")
 _NEGATIVE_REPLY = re.compile(r"(?:failed: |response: |denied, code )[45]\d\d")
 
 
@@ -70,7 +71,7 @@ def classify(done: Finished, success: Outcome) -> Outcome:
     if _NEGATIVE_REPLY.search(error):
         return Outcome.REJECTED
     return {
-        _HANDSHAKE: Outcome.CONNECTION_CLOSED if "SSL_ERROR_SYSCALL" in error else Outcome.TLS_ERROR,
+        _HANDSHAKE: Outcome.CONNECTION_CLOSED if _ENDED_IN_HANDSHAKE.search(error) else Outcome.TLS_ERROR,
         _SEND: Outcome.CONNECTION_CLOSED,
         _RECEIVE: Outcome.CONNECTION_CLOSED,
         _WEIRD_REPLY: Outcome.REJECTED,

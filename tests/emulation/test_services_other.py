@@ -13,7 +13,7 @@ from lab.services.base import Service, find_program
 from tests.emulation.mail_world import NAME, USERS, MailWorld, mail_world
 
 USERS_OF_THE_LAB = pytest.mark.parametrize("user", ["root", "mapped", "ordinary"])
-IMAP = ["curl-imap-starttls", "curl-imaps"]
+READERS = ["curl-imap-starttls", "curl-imaps", "curl-pop3-stls", "curl-pop3s"]
 WEB = ["curl-http", "curl-https"]
 
 needs_dovecot = pytest.mark.skipif(
@@ -53,15 +53,15 @@ def test_dns_knows_the_labs_names_and_denies_all_others(user: str, run_dir: Path
 @USERS_OF_THE_LAB
 @pytest.mark.parametrize("family", [4, 6])
 def test_dovecot_beside_the_embedded_server_gives_out_mail(user: str, family: int, run_dir: Path) -> None:
-    """IMAP with STARTTLS and at once under TLS works without Postfix; a wrong password is an auth-error."""
+    """IMAP and POP3, both ways of TLS, work without Postfix; a wrong password is an auth-error."""
     with mail_world(run_dir) as world:
         mail = world.lab.hosts["mail"]
         servers = {"certificate": world.certificate, "users": USERS}
         world.serve(mail_embedded.start(mail, run_dir / "smtp", server_name=NAME, **servers))  # type: ignore[arg-type]
         world.serve(dovecot.start(mail, run_dir / "imap", **servers))  # type: ignore[arg-type]
-        assert world.outcomes(IMAP, family=family) == dict.fromkeys(IMAP, Outcome.FETCHED)
-        assert "Subject: Welcome" in world.run("curl-imaps").output
-        assert world.outcomes(IMAP, password="no") == dict.fromkeys(IMAP, Outcome.AUTH_ERROR)
+        assert world.outcomes(READERS, family=family) == dict.fromkeys(READERS, Outcome.FETCHED)
+        assert all("Subject: Welcome" in world.run(client).output for client in ("curl-imaps", "curl-pop3s"))
+        assert world.outcomes(READERS, password="no") == dict.fromkeys(READERS, Outcome.AUTH_ERROR)
 
 
 @pytest.mark.sandboxed

@@ -20,6 +20,7 @@ TESTS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("*
 # Source files whose test is not tests/unit/test_<room>_<file>.py, with the test that covers them.
 TESTED_ELSEWHERE: dict[str, str] = {
     "lab/clients/curl_imap.py": "tests/emulation/test_services_other.py",
+    "lab/clients/curl_pop.py": "tests/emulation/test_services_other.py",
     "lab/clients/curl_smtp.py": "tests/emulation/test_clients_outcomes.py",
     "lab/clients/curl_web.py": "tests/emulation/test_services_other.py",
     "lab/clients/python_smtplib_child.py": "tests/emulation/test_clients_outcomes.py",
