@@ -207,12 +207,17 @@ def replay(
     *,
     profile: Annotated[str, typer.Option("--profile", "-p", help="Profile, by name or file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Capture to write; events go beside it.")],
+    events: Annotated[Path | None, typer.Option(help="Ground truth; OUT with .events.jsonl if left out.")] = None,
+    inside: Annotated[list[str] | None, typer.Option(help="Network on the inside; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the box's dice.")] = 0,
 ) -> None:
-    """Let a box read a capture instead of a wire, and write what it would have sent."""
+    """Let a box read a capture instead of a wire, and write what would have come out."""
     from middlebox.replay import main as replay_main
 
     argv = [str(capture), "--profile", profile, "--output", str(output), "--seed", str(seed)]
+    argv += ["--events", str(events)] if events else []
+    for network in inside or ():
+        argv += ["--inside", network]
     raise typer.Exit(replay_main(argv))
 
 

@@ -32,8 +32,9 @@ def profile_json(profile: Profile) -> dict[str, Any]:
                 "name": rule.name,
                 "when": " ".join(rule.when.text.split()),
                 "wireshark": rule.when.needs.wireshark,
+                "do": value_at(written, f"rules.{number}.do"),
             }
-            for rule in profile.rules
+            for number, rule in enumerate(profile.rules)
         ],
         "sources": [
             {"key": source.key, "what": source.what, "url": source.url} for source in profile.sources
@@ -53,9 +54,11 @@ def print_profile(console: Console, profile: Profile) -> None:
     table.add_column("is", overflow="fold")
     table.add_column("says", overflow="fold")
     names = {f"rules.{number}": rule["name"] for number, rule in enumerate(data["rules"])}
+    for rule in data["rules"]:
+        table.add_row(f"{rule['name']}: do", words(rule["do"]), "")
     for value in data["values"]:
         style = "dim" if value["source"] == CHOSEN else "bold green"
-        table.add_row(_named(value["path"], names), str(value["value"]), Text(value["source"], style))
+        table.add_row(_named(value["path"], names), words(value["value"]), Text(value["source"], style))
     console.print(table, highlight=False)
     for source in data["sources"]:
         console.print(Text.assemble((source["key"], "bold green"), f"  {source['what']}"), highlight=False)
@@ -85,6 +88,17 @@ def value_at(written: Any, path: str) -> Any:
         else:
             return None
     return written
+
+
+def words(value: Any) -> str:
+    """A value of the file in words: `reset towards both`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {words(one)}".strip() for key, one in value.items())
+    if isinstance(value, list):
+        return "; ".join(words(one) for one in value)
+    return "" if value is None else " ".join(str(value).split())
 
 
 def _named(path: str, names: dict[str, str]) -> str:

@@ -12,8 +12,8 @@ from scenarios.detectors.two_ended import find_unsent_resets
 from scenarios.journeys import collect, explain
 from scenarios.model import (
     Count,
-    ExpectCapture,
     Expectation,
+    ExpectCapture,
     ExpectDelivered,
     ExpectEvents,
     ExpectNeverCrosses,
@@ -39,8 +39,8 @@ def view_of(stage: Stage, *, outcome: str = "connection-reset", name: str = MAIN
         "mail",
     )
     run = StepRun(
-        step=Step("send", "sim1", "smtplib-submission"), outcome=outcome, succeeded=outcome == "delivered", exit_status=1,
-        seconds=0.3, started_ns=BEGIN_NS, ended_ns=BEGIN_NS + 10**9, output="", command="", version="",
+        step=Step("send", "sim1", "smtplib-submission"), outcome=outcome, succeeded=outcome == "delivered",
+        exit_status=1, seconds=0.3, started_ns=BEGIN_NS, ended_ns=BEGIN_NS + 10**9, output="", command="", version="",
         client=ends.client, server=ends.server, server_host="mail", port=587, flows=[ends],
     )  # fmt: skip
     family = 4 if len(ends.client) == 4 else 6

@@ -29,9 +29,11 @@ def hits(stage: Stage, what: str) -> list[bytes]:
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("auth", b"AUTH PLAIN AGEAYg==\r\n"), ("auth", b"a1 LOGIN alice pw\r\n"), ("auth", b"a2 authenticate PLAIN\r\n"),
+        ("auth", b"AUTH PLAIN AGEAYg==\r\n"), ("auth", b"a1 LOGIN alice pw\r\n"),
+        ("auth", b"a2 authenticate PLAIN\r\n"),
         ("auth", b"USER alice\r\n"), ("auth", b"PASS pw\r\n"), ("mail", b"MAIL FROM:<a@mail.example>\r\n"),
-        ("mail", b"data\r\n"), ("starttls", b"STARTTLS\r\n"), ("starttls", b"stls\r\n"), ("starttls", b"x9 STARTTLS\r\n"),
+        ("mail", b"data\r\n"), ("starttls", b"STARTTLS\r\n"), ("starttls", b"stls\r\n"),
+        ("starttls", b"x9 STARTTLS\r\n"),
     ],
 )  # fmt: skip
 def test_crossings_command_is_found(what: str, line: bytes) -> None:

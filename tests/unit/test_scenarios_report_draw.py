@@ -1,4 +1,4 @@
-"""The ladder on the screen: every line fits, forged packets are marked without colour, arrows start where packets did."""
+"""The ladder on the screen: every line fits, forged packets are marked without colour, arrows tell where from."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def test_words_sizes_are_short(size: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("payload", "text"),
     [
-        (b"STARTTLS\r\n", "STARTTLS"), (b"250-mail\r\n250 OK\r\n", "250-mail (+1 line)"), (b"a\r\nb\r\nc\r\n", "a (+2 lines)"),
+        (b"STARTTLS\r\n", "STARTTLS"), (b"250-mail\r\n250 OK\r\n", "250-mail (+1 line)"),
+        (b"a\r\nb\r\nc\r\n", "a (+2 lines)"),
         (CLIENT_HELLO, "TLS ClientHello"), (SERVER_HELLO, "TLS ServerHello, ChangeCipherSpec, ApplicationData"),
         (b"\x00\x01\x02\xff" * 8, ""), (b"", ""),
     ],

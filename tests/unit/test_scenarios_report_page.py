@@ -1,0 +1,75 @@
+"""The whole report: it fits the terminal, tells the story in order, and says where to look further."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from scenarios.report.page import print_report
+from tests.unit.played import result
+
+
+def page(data: dict[str, Any], *, width: int = 80, encoding: str = "utf-8", **options: bool) -> str:
+    """The report as a terminal without colour shows it."""
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding, errors="replace")
+    print_report(Console(file=file, width=width, color_system=None), data, **options)
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_page_fits_the_terminal(width: int, tmp_path: Path) -> None:
+    """No line is wider than the terminal."""
+    assert max(map(len, page(result(tmp_path), width=width).splitlines())) <= width
+
+
+def test_page_tells_the_story_in_order(tmp_path: Path) -> None:
+    """What, outcomes, packets, expectations, verdict, where to look."""
+    text = page(result(tmp_path) | {"directory": "/runs/a"})
+    places = [
+        text.index(words)
+        for words in (
+            "starttls-block", "Both ends are reset.", "The connection comes up", "with the box", "client sim1",
+            "↯ FORGED RST", "Expected, and seen", "✓ send ends with connection-reset", "✓ control no-middlebox",
+            "As expected (3.2 s)", "Look closer", "smtp.command_line matches", "events.jsonl",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+
+
+def test_page_shows_one_ip_version_unless_all_are_asked_for(tmp_path: Path) -> None:
+    """The IPv6 ladder is alike; it is counted, and shown with --all, as are the controls'."""
+    short, whole = page(result(tmp_path)), page(result(tmp_path), all_ladders=True)
+    assert (short.count("client sim1"), whole.count("client sim1")) == (1, 4)
+    assert "1 more connection: tamperlab show latest --all" in short
+
+
+def test_page_without_unicode_is_plain(tmp_path: Path) -> None:
+    """Where the terminal knows only ASCII, marks and ladder do without more."""
+    text = page(result(tmp_path), encoding="ascii")
+    assert "*** FORGED RST" in text
+    assert "ok send ends with connection-reset" in text
+    assert "?" not in text.replace("more", "")
+
+
+def test_page_of_a_failed_run_counts_what_failed(tmp_path: Path) -> None:
+    """Two IP versions, one expectation each; the packets that contradict it are shown again."""
+    text = page(result(tmp_path, expected="delivered"))
+    assert "✗ send ends with delivered: saw connection-reset" in text
+    assert "2 expectations failed" in text
+    assert text.split("✗ send ends")[1].count("↯ FORGED RST") == 4
+
+
+def test_page_of_an_invalid_run_says_so_and_why(tmp_path: Path) -> None:
+    """Nothing may be concluded from it, in words, with the reason and the world."""
+    data = result(tmp_path)
+    data["valid"] = False
+    data["worlds"][1]["problems"] = ["the box's queue overflowed: 3 packets"]
+    text = page(data)
+    assert "INVALID RUN: nothing may be concluded from it" in text
+    assert "control no-middlebox: the box's queue overflowed: 3 packets" in text
