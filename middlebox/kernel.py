@@ -15,10 +15,12 @@ Sources: iptables-extensions(8): connmark, conntrack, mark, multiport, bpf, NFQU
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from middlebox.bpf import PAYLOAD_BYTECODE, TLS_BYTECODE
 from middlebox.decision import Offload
+from middlebox.dissect import DEFAULT_PORTS
 from middlebox.filters import Selector
 from middlebox.packet import FIN, RST, SYN
 from middlebox.profile import Deployment, Drop, KeyPart, Profile, Residual, Rule, StateFrom
@@ -62,25 +64,8 @@ SYSCTLS: Final = {
     "net/ipv4/conf/all/rp_filter": "0",
 }
 
-PAYLOAD_EXPRESSION: Final = {
-    4: "ip[6:2] & 0x1fff != 0 or ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2) != 0",
-    6: "ip6[6] != 6 or ip6[4:2] == 0 or ip6[4:2] - ((ip6[52] & 0xf0) >> 2) != 0",
-}
-"""TCP segments with payload, in the language of tcpdump. Later fragments, IPv6 extension headers, jumbograms and
-lying data offsets count as payload."""
-
-PAYLOAD_BYTECODE: Final = {
-    4: (
-        "23,48 0 0 0,84 0 0 240,21 0 19 64,40 0 0 6,69 16 0 8191,40 0 0 2,2 0 0 4,48 0 0 0,84 0 0 15,100 0 0 2,"
-        "7 0 0 8,96 0 0 4,28 0 0 0,2 0 0 8,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,7 0 0 12,96 0 0 8,"
-        "29 1 0 0,6 0 0 262144,6 0 0 0"
-    ),
-    6: (
-        "16,48 0 0 0,84 0 0 240,21 0 12 96,48 0 0 6,21 0 9 6,40 0 0 4,21 7 0 0,2 0 0 5,48 0 0 52,84 0 0 240,"
-        "116 0 0 2,7 0 0 9,96 0 0 5,29 1 0 0,6 0 0 262144,6 0 0 0"
-    ),
-}
-"""`tcpdump -y RAW -ddd EXPRESSION` on one line, as `-m bpf` wants it; a test compares them."""
+_STARTTLS = ("smtp", "imap", "pop")
+"""Where TLS may come later in a connection."""
 
 _MULTIPORT_SLOTS = 15
 
@@ -90,29 +75,32 @@ _BOX = "TAMPERLAB-BOX"
 _DECIDED = "TAMPERLAB-DECIDED"
 _ANSWERED = "TAMPERLAB-ANSWERED"
 _DATA = "TAMPERLAB-DATA"
+_TLS = "TAMPERLAB-TLS"
+_NOT_TLS = "TAMPERLAB-NOT-TLS"
 _QUEUE = "TAMPERLAB-QUEUE"
 _INJECTED = "TAMPERLAB-INJECTED"
 _NOTRACK = "TAMPERLAB-NOTRACK"
-MANGLE_CHAINS: Final = (_BOX, _DECIDED, _ANSWERED, _DATA, _QUEUE, _INJECTED)
+MANGLE_CHAINS: Final = (_BOX, _DECIDED, _ANSWERED, _DATA, _TLS, _NOT_TLS, _QUEUE, _INJECTED)
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
     """Packets that some rule needs to see, whichever way they go.
 
-    transport: tcp, udp, other, any. ports, peer_ports: of one end and of the other, None for all.
+    transport: tcp, udp, other, any. ports, peer_ports: of one end and of the other, None for all. tls: only of
+    connections that begin with a TLS record; the kernel itself lets go of the others.
     """
 
     transport: str
     ports: Ports | None
     peer_ports: Ports | None
     every_segment: bool
+    tls: bool = False
 
     def __str__(self) -> str:
         ports = " and ".join(",".join(_chunks(p)) for p in (self.ports, self.peer_ports) if p is not None)
-        return (
-            f"{self.transport} {ports or 'all ports'}, {'every segment' if self.every_segment else 'payload'}"
-        )
+        what = "every segment" if self.every_segment else "TLS" if self.tls else "payload"
+        return f"{self.transport} {ports or 'all ports'}, {what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +135,9 @@ def plan_for(deployment: Deployment) -> Plan:
         wants.update(dict.fromkeys(mine))
         if any(w.transport in ("tcp", "any") for w in mine):
             flags |= _flags_of(profile)
-    return Plan(tuple(w for w in wants if not any(_covers(other, w) for other in wants)), flags)
+    needed = [w for w in wants if not any(_covers(other, w) for other in wants)]
+    # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it.
+    return Plan(tuple(sorted(needed, key=lambda want: want.tls)), flags)
 
 
 def _flags_of(profile: Profile) -> int:
@@ -160,7 +150,13 @@ def _flags_of(profile: Profile) -> int:
 def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
     for selector in rule.when.needs.selectors:
         want = _want_of(selector, every_segment=not selector.payload_only or profile.tcp.handshake)
-        yield want
+        if "tls" in selector.protocols and not want.every_segment:
+            ports = {**DEFAULT_PORTS, **profile.ports}
+            text_ports = sorted(port for protocol in _STARTTLS for port in ports[protocol])
+            yield replace(want, tls=True)
+            want = replace(want, ports=_among(tuple((port, port) for port in text_ports), want.ports))
+        if want.ports != ():
+            yield want
         if rule.residual is not None:
             yield _want_of_residual(want, rule.residual)
 
@@ -169,6 +165,13 @@ def _want_of(selector: Selector, *, every_segment: bool) -> Want:
     src, dst = selector.src_ports, selector.dst_ports
     ports, peer = (dst, src) if dst is not None else (src, None)
     return Want(selector.transport, ports, peer, every_segment)
+
+
+def _among(ports: Ports, allowed: Ports | None) -> Ports:
+    """Those of `ports`, single numbers, that lie in `allowed`."""
+    if allowed is None:
+        return ports
+    return tuple((low, high) for low, high in ports if any(a <= low <= b for a, b in allowed))
 
 
 def _want_of_residual(want: Want, residual: Residual) -> Want:
@@ -185,6 +188,7 @@ def _covers(wide: Want, narrow: Want) -> bool:
         and wide.transport in (narrow.transport, "any")
         and (wide.ports is None or (wide.ports, wide.peer_ports) == (narrow.ports, narrow.peer_ports))
         and wide.every_segment >= narrow.every_segment
+        and wide.tls <= narrow.tls
     )
 
 
@@ -245,8 +249,11 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
         return []
     now = generation << GENERATION_SHIFT
     decided = OFFLOAD_MASK | GENERATION_MASK
+    passed = f"{now | Offload.PASS:#x}/{decided:#x}"
     return [
         *_ttl_rules(family),
+        # Nearly every packet of a busy box belongs to a connection that may pass: one rule for those.
+        f"-A {_BOX} -p tcp ! --syn -m connmark --mark {passed} -j ACCEPT",
         f"-A {_BOX} -m connmark --mark {now:#x}/{GENERATION_MASK:#x} -j {_DECIDED}",
         f"-A {_BOX} -m mark --mark {ANSWERED:#x}/{ANSWERED:#x} -j {_ANSWERED}",
         # A new connection between the same two ports owes nothing to the old one.
@@ -255,6 +262,7 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
         *_decided_rules(now),
         *_answered_rules(now),
         *_data_rules(plan, family),
+        *_tls_rules(now, family),
         f"-A {_QUEUE} -m conntrack --ctdir ORIGINAL -j MARK --set-xmark {ORIGINAL:#x}/{ORIGINAL:#x}",
         f"-A {_QUEUE} -m conntrack --ctdir REPLY -j MARK --set-xmark {REPLY:#x}/{REPLY:#x}",
         f"-A {_QUEUE} -m connmark --mark 0x0/{SEEN:#x} -j MARK --set-xmark {FIRST:#x}/{FIRST:#x}",
@@ -312,9 +320,21 @@ def _data_rules(plan: Plan, family: int) -> list[str]:
     return [*flagged, f'-A {_DATA} -p tcp -m bpf --bytecode "{PAYLOAD_BYTECODE[family]}" -j {_QUEUE}']
 
 
+def _tls_rules(now: int, family: int) -> list[str]:
+    """The first payload of a connection decides whether it is TLS, as the dissector would decide it."""
+    passed = f"{now | Offload.PASS:#x}/{OFFLOAD_MASK | GENERATION_MASK:#x}"
+    return [
+        f"-A {_TLS} -m connmark --mark {SEEN:#x}/{SEEN:#x} -j {_DATA}",
+        f'-A {_TLS} -p tcp -m bpf --bytecode "{TLS_BYTECODE[family]}" -j {_QUEUE}',
+        f'-A {_TLS} -p tcp -m bpf --bytecode "{PAYLOAD_BYTECODE[family]}" -j {_NOT_TLS}',
+        f"-A {_NOT_TLS} -j CONNMARK --set-xmark {passed}",
+        f"-A {_NOT_TLS} -j ACCEPT",
+    ]
+
+
 def _matches(want: Want) -> Iterator[tuple[str, str]]:
     """(iptables matches, chain to go to) of one want; more than one where iptables has no "or"."""
-    tcp_chain = _QUEUE if want.every_segment else _DATA
+    tcp_chain = _QUEUE if want.every_segment else _TLS if want.tls else _DATA
     if want.transport == "other":
         yield "! -p tcp", _QUEUE  # UDP too: one rule cannot exclude both, and to see more is never wrong
         return

@@ -42,13 +42,15 @@ _ALL_PORTS: Ranges = ((0, 0xFFFF),)
 class Selector:
     """Packets of one transport whose ports lie in these ranges (inclusive; None: any port).
 
-    `payload_only`: packets without transport payload cannot match.
+    `payload_only`: packets without transport payload cannot match. `protocols`: in each that matches, dissectors have
+    found fields of all of these.
     """
 
     transport: Transport
     src_ports: Ranges | None
     dst_ports: Ranges | None
     payload_only: bool
+    protocols: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class _Region:
     dst_ports: Ranges = _ALL_PORTS
     payload_only: bool = False
     directions: frozenset[Direction] = _BOTH
+    protocols: frozenset[str] = frozenset()
 
 
 def needs_of(test: TypedTest) -> Needs:
@@ -96,7 +99,7 @@ def needs_of(test: TypedTest) -> Needs:
 def _selector(region: _Region) -> Selector:
     src = None if region.src_ports == _ALL_PORTS else region.src_ports
     dst = None if region.dst_ports == _ALL_PORTS else region.dst_ports
-    return Selector(region.transport, src, dst, region.payload_only)
+    return Selector(region.transport, src, dst, region.payload_only, region.protocols)
 
 
 def _regions(node: TypedTest, *, wanted: bool) -> tuple[_Region, ...]:
@@ -145,7 +148,9 @@ def _leaf_regions(node: Leaf) -> tuple[_Region, ...]:
 def _field_region(field: Field) -> _Region:
     directions = _BOTH if field.sent_by is None else frozenset({field.sent_by})
     transport: Transport = field.where.transport  # type: ignore[assignment]
-    return _Region(transport, payload_only=field.with_payload, directions=directions)
+    dissected = field.origin is Origin.DISSECTED
+    protocols = frozenset({field.group.partition(".")[0]}) if dissected else frozenset()
+    return _Region(transport, payload_only=field.with_payload, directions=directions, protocols=protocols)
 
 
 def _port_regions(region: _Region, which: str, ports: Ranges, *, every: bool) -> tuple[_Region, ...]:
@@ -206,7 +211,8 @@ def _intersection(one: _Region, other: _Region) -> _Region | None:
     if not src or not dst or not directions:
         return None
     transport = other.transport if one.transport == "any" else one.transport
-    return _Region(transport, src, dst, one.payload_only or other.payload_only, directions)
+    protocols = one.protocols | other.protocols
+    return _Region(transport, src, dst, one.payload_only or other.payload_only, directions, protocols)
 
 
 def _bounded(regions: tuple[_Region, ...]) -> tuple[_Region, ...]:
@@ -214,9 +220,9 @@ def _bounded(regions: tuple[_Region, ...]) -> tuple[_Region, ...]:
     regions = tuple(dict.fromkeys(regions))
     if len(regions) <= MAX_SELECTORS:
         return regions
-    joined: dict[tuple[str, bool], _Region] = {}
+    joined: dict[tuple[str, bool, frozenset[str]], _Region] = {}
     for region in regions:
-        key = (region.transport, region.payload_only)
+        key = (region.transport, region.payload_only, region.protocols)
         joined[key] = _union(joined[key], region) if key in joined else region
     return tuple(joined.values())
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 
-LARGE_BYTES = 1024
-"""From here on the call into C costs less than it saves (measured; the two are even at about 500 bytes)."""
+LARGE_BYTES = 4096
+"""From here on the call into C saves more than it costs (measured: the two are even at about 3 kB)."""
 
 
 def contains(data: bytes, needle: bytes, start: int, end: int) -> bool:

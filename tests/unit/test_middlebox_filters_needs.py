@@ -21,7 +21,9 @@ def test_needs_of_the_starttls_rule() -> None:
     found = needs('tcp.dstport == 587 and smtp.command_line matches "^STARTTLS"')
     assert found.protocols == {"smtp"}
     assert found.fields == {"smtp.command_line"}
-    assert found.selectors == (Selector("tcp", None, ((587, 587),), payload_only=True),)
+    assert found.selectors == (
+        Selector("tcp", None, ((587, 587),), payload_only=True, protocols=frozenset({"smtp"})),
+    )
     assert found.directions == {Direction.CLIENT_TO_SERVER}
     assert found.reads_payload
     assert found.window_bytes == 0
@@ -61,7 +63,10 @@ def test_needs_of_the_starttls_rule() -> None:
         ("icmp.type == 8", [Selector("other", None, None, payload_only=False)]),
         ("ip.ttl < 5", [ANY]),
         ("not tcp.dstport == 80", [ANY]),
-        ("tls.handshake.type == 1", [Selector("tcp", None, None, payload_only=True)]),
+        (
+            "tls.handshake.type == 1",
+            [Selector("tcp", None, None, payload_only=True, protocols=frozenset({"tls"}))],
+        ),
         ("not (not tcp.dstport == 80)", [Selector("tcp", None, ((80, 80),), payload_only=False)]),
         ("not (tcp.dstport == 80 or not tcp)", [Selector("tcp", None, None, payload_only=False)]),
         (

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
-import shutil
-import socket
-import struct
-import subprocess
-from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, strategies as st
 
 from middlebox import kernel
 from middlebox.filters import compile_filter
 from middlebox.kernel import (
-    PAYLOAD_BYTECODE,
-    PAYLOAD_EXPRESSION,
     Plan,
     Want,
     Wiring,
@@ -26,7 +17,7 @@ from middlebox.kernel import (
     refresh_text,
     remove_text,
 )
-from middlebox.packet import RST, SYN, decode, tcp_segment
+from middlebox.packet import RST, SYN
 from middlebox.profile import (
     Deployment,
     Drop,
@@ -62,95 +53,7 @@ def rules_of(text: str, chain: str) -> list[str]:
 def queued_by(plan: Plan, *, family: int = 4) -> list[str]:
     """The rules of the box's chain that lead to the queue."""
     lines = rules_of(install_text(plan, WIRING, family=family, generation=1), "TAMPERLAB-BOX")
-    return [line for line in lines if line.endswith(("-j TAMPERLAB-DATA", "-j TAMPERLAB-QUEUE"))]
-
-
-@pytest.mark.parametrize("family", [4, 6])
-def test_payload_bytecode_is_what_tcpdump_makes_of_its_expression(family: int) -> None:
-    """The numbers in the source are the translation of the expression beside them."""
-    if shutil.which("tcpdump") is None:
-        pytest.skip("needs tcpdump as the oracle; CI has it")
-    made = subprocess.run(
-        ["tcpdump", "-y", "RAW", "-ddd", PAYLOAD_EXPRESSION[family]],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert made.stdout.strip().replace("\n", ",") == PAYLOAD_BYTECODE[family]
-
-
-def attach(receiver: socket.socket, bytecode: str) -> ctypes.Array[ctypes.c_char]:
-    """Have the kernel itself run the bytecode on what a socket receives; keep the result alive meanwhile."""
-    count, *instructions = bytecode.split(",")
-    packed = b"".join(struct.pack("HBBI", *map(int, one.split())) for one in instructions)
-    buffer = ctypes.create_string_buffer(packed)
-    program = struct.pack("HP", int(count), ctypes.addressof(buffer))
-    so_attach_filter = 26
-    receiver.setsockopt(socket.SOL_SOCKET, so_attach_filter, program)
-    return buffer
-
-
-def passes_filter(bytecode: str, data: bytes) -> bool:
-    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with sender, receiver:
-        attach(receiver, bytecode)
-        receiver.setblocking(False)
-        sender.send(data)
-        try:
-            return receiver.recv(0x10000) == data
-        except BlockingIOError:
-            return False
-
-
-@given(
-    ipv6=st.booleans(),
-    payload=st.binary(max_size=40),
-    options=st.integers(0, 10),
-    flags=st.integers(0, 0x1FF),
-    padding=st.integers(0, 6),
-)
-def test_payload_filter_passes_exactly_segments_with_payload(
-    ipv6: bool, payload: bytes, options: int, flags: int, padding: int
-) -> None:
-    """The kernel's own interpreter and our decoder agree on which segment carries payload."""
-    src, dst = ("2001:db8::1", "2001:db8::2") if ipv6 else ("192.0.2.1", "192.0.2.2")
-    data = tcp_segment(
-        src=ip_address(src).packed, dst=ip_address(dst).packed, sport=1, dport=2, seq=3, ack=4, flags=flags,
-        window=5, ttl=6, options=b"\1" * (4 * options), payload=payload,
-    )  # fmt: skip
-    packet = decode(data)
-    assert packet is not None
-    assert passes_filter(PAYLOAD_BYTECODE[6 if ipv6 else 4], data + bytes(padding)) == (
-        packet.payload_len > 0
-    )
-
-
-def test_ipv4_options_do_not_hide_a_payload() -> None:
-    """The header length is read, not assumed."""
-    plain = tcp_segment(
-        src=bytes(4), dst=bytes(4), sport=1, dport=2, seq=3, ack=4, flags=0, window=5, ttl=6, payload=b"x"
-    )
-    total = (len(plain) + 8).to_bytes(2, "big")
-    with_options = b"\x47" + plain[1:2] + total + plain[4:20] + bytes(8) + plain[20:]
-    empty = b"\x47" + plain[1:2] + (len(plain) + 7).to_bytes(2, "big") + plain[4:20] + bytes(8) + plain[20:-1]
-    assert passes_filter(PAYLOAD_BYTECODE[4], with_options)
-    assert not passes_filter(PAYLOAD_BYTECODE[4], empty)
-
-
-def test_ipv6_extension_headers_are_queued_whatever_they_hide() -> None:
-    """When in doubt a packet is looked at."""
-    bare = tcp_segment(src=bytes(16), dst=bytes(16), sport=1, dport=2, seq=3, ack=4, flags=0, window=5, ttl=6)
-    length = (len(bare) - 40 + 8).to_bytes(2, "big")
-    extended = bare[:4] + length + b"\x00" + bare[7:40] + b"\x06\x00" + bytes(6) + bare[40:]
-    assert not passes_filter(PAYLOAD_BYTECODE[6], bare)
-    assert passes_filter(PAYLOAD_BYTECODE[6], extended)
-
-
-def test_later_ipv4_fragments_are_queued() -> None:
-    """A fragment whose TCP header is elsewhere cannot be told to be empty."""
-    bare = tcp_segment(src=bytes(4), dst=bytes(4), sport=1, dport=2, seq=3, ack=4, flags=0, window=5, ttl=6)
-    assert not passes_filter(PAYLOAD_BYTECODE[4], bare)
-    assert passes_filter(PAYLOAD_BYTECODE[4], bare[:6] + b"\x00\x01" + bare[8:])
+    return [line for line in lines if line.endswith(("-DATA", "-QUEUE", "-TLS"))]
 
 
 def test_no_rule_queues_nothing() -> None:
@@ -165,9 +68,30 @@ def test_no_rule_queues_nothing() -> None:
 def test_ports_are_queued_in_both_directions() -> None:
     """The answers of a watched port are needed too, to know what the connection is about."""
     assert queued_by(plan_for(deployment("tcp.dstport == 465 and tls.handshake.type == 1"))) == [
-        "-A TAMPERLAB-BOX -p tcp -m multiport --dports 465 -j TAMPERLAB-DATA",
-        "-A TAMPERLAB-BOX -p tcp -m multiport --sports 465 -j TAMPERLAB-DATA",
+        "-A TAMPERLAB-BOX -p tcp -m multiport --dports 465 -j TAMPERLAB-TLS",
+        "-A TAMPERLAB-BOX -p tcp -m multiport --sports 465 -j TAMPERLAB-TLS",
     ]
+
+
+def test_tls_anywhere_is_looked_for_at_the_beginning_but_after_starttls_later() -> None:
+    """Other connections are let go by the kernel at their first payload, those of text protocols are not."""
+    assert queued_by(plan_for(deployment('tls.handshake.extensions_server_name contains "x"'))) == [
+        "-A TAMPERLAB-BOX -p tcp -m multiport --dports 25,110,143,587 -j TAMPERLAB-DATA",
+        "-A TAMPERLAB-BOX -p tcp -m multiport --sports 25,110,143,587 -j TAMPERLAB-DATA",
+        "-A TAMPERLAB-BOX -p tcp -j TAMPERLAB-TLS",
+    ]
+
+
+def test_tls_is_looked_for_behind_what_others_want() -> None:
+    """Where a rule wants to see a connection, that it is not TLS is no reason to let go of it."""
+    plan = plan_for(deployment("tls", "http.host", "tcp.port == 8080 and tcp.payload contains 61"))
+    assert [want.tls for want in plan.wants] == sorted(want.tls for want in plan.wants)
+
+
+def test_whole_payload_swallows_tls() -> None:
+    """Who sees every payload sees TLS too."""
+    (want,) = plan_for(deployment("tls", "tcp.payload contains 61")).wants
+    assert not want.tls
 
 
 def test_port_of_either_end_is_asked_for_once() -> None:
