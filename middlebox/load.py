@@ -16,8 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from middlebox.load_actions import read_name
 from middlebox.load_look import Fields, look_fields
-from middlebox.load_rules import read_name, read_rules, read_tcp
+from middlebox.load_rules import read_rules, read_tcp
 from middlebox.load_sources import ProfileReader, resolve_sources
 from middlebox.profile import (
     CHOSEN,

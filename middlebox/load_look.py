@@ -29,7 +29,7 @@ from middlebox.look import (
     SeqFrom,
     Uniform,
 )
-from middlebox.packet import RST, parse_flag_letters
+from middlebox.packet import RST, flag_letters, parse_flag_letters
 from middlebox.reader import optional
 from middlebox.yamlsource import Node, either, nearest
 
@@ -57,15 +57,17 @@ def look_fields(reader: ProfileReader, node: Node) -> Fields:
     return fields
 
 
-def read_look(reader: ProfileReader, node: Node, *layers: Fields) -> Look:
-    """One look from its layers, outermost first. node: the action, for problems of the whole."""
+def read_look(reader: ProfileReader, node: Node, *layers: Fields, flag: int = 0) -> Look:
+    """One look from its layers, outermost first. node: the action, for problems of the whole; flag: one of the TCP
+    flags that the action needs, 0 if it needs none."""
     merged: Fields = {}
     for layer in layers:
         merged |= layer
     values: dict[str, Any] = {_ATTRIBUTES.get(k, k): _READERS[k](reader, n) for k, n in merged.items()}
     look = Look(**values)
-    if not look.flags & RST:
-        reader.problem(merged["flags"], "flags with R, since a reset is a RST", "write R or RA")
+    if flag and not look.flags & flag and "flags" in merged:
+        letter = flag_letters(flag)
+        reader.problem(merged["flags"], f"flags with {letter}", f"write {letter} or {letter}A")
     if len(look.seq_offsets) not in (1, look.count):
         got = f"{len(look.seq_offsets)}"
         where = merged.get("seq_offsets", node)
@@ -181,7 +183,8 @@ def _ack(reader: ProfileReader, node: Node) -> AckFrom | Number:
 # --- the rest of the fields ----------------------------------------------------------------------------------------
 
 
-def _flags(reader: ProfileReader, node: Node) -> int:
+def read_flags(reader: ProfileReader, node: Node) -> int:
+    """TCP flags as letters."""
     if isinstance(node.value, str) and node.value:
         try:
             return parse_flag_letters(node.value)
@@ -196,7 +199,8 @@ def _seq_offsets(reader: ProfileReader, node: Node) -> tuple[int, ...]:
     return tuple(reader.whole(n, -0x80000000, 0x7FFFFFFF, what="an offset") for n in offsets) or (0,)
 
 
-def _delay(reader: ProfileReader, node: Node) -> int | Quantiles:
+def read_delay(reader: ProfileReader, node: Node) -> int | Quantiles:
+    """A duration, or `{quantiles: {0: 11ms, 50: 16ms, 100: 445ms}}` in per cent."""
     if not isinstance(node.value, dict):
         return reader.duration_ns(node)
     quantiles = reader.mapping(node, ("quantiles",)).get("quantiles")
@@ -250,7 +254,7 @@ def read_bytes(reader: ProfileReader, node: Node, limit: int) -> bytes:
 _READERS: Mapping[str, Callable[[ProfileReader, Node], Any]] = MappingProxyType(
     {
         "count": lambda reader, node: reader.whole(node, 1, MAX_COUNT),
-        "flags": _flags,
+        "flags": read_flags,
         "seq": _seq,
         "seq_offsets": _seq_offsets,
         "ack": _ack,
@@ -262,7 +266,7 @@ _READERS: Mapping[str, Callable[[ProfileReader, Node], Any]] = MappingProxyType(
         "options": lambda reader, node: read_bytes(reader, node, MAX_OPTIONS_BYTES),
         "payload": lambda reader, node: read_bytes(reader, node, MAX_PAYLOAD_BYTES),
         "spacing": lambda reader, node: reader.duration_ns(node),
-        "delay": _delay,
+        "delay": read_delay,
         "identical": lambda reader, node: reader.flag(node),
     }
 )

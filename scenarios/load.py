@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from middlebox.load import NOTHING, add_reference_problems, load_profile, profile_names, read_phases
-from middlebox.load_rules import NAME
+from middlebox.load_actions import NAME
 from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
 from middlebox.units import RATE_UNITS, parse_quantity

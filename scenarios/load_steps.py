@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from lab.clients.registry import CLIENTS
 from middlebox.load import NOTHING
-from middlebox.load_rules import NAME
+from middlebox.load_actions import NAME
 from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
 from middlebox.yamlsource import Node, either

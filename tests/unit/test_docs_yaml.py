@@ -26,7 +26,7 @@ def blocks(document: str, language: str) -> list[str]:
 def whole_file(block: str) -> str:
     """A block that is only a part of a profile, put where it belongs."""
     if block.startswith("- name:"):
-        return HEAD + "rules:\n" + indent(block, "  ")
+        return HEAD.replace("on-path", "in-path") + "rules:\n" + indent(block, "  ")
     if block.startswith("look:"):
         return HEAD + "defaults:\n" + indent(block, "  ") + "rules:\n" + RULE
     return HEAD + block + "rules:\n" + RULE if block.startswith("tcp:") else block
