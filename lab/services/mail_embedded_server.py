@@ -104,8 +104,9 @@ class Handler:
         session.host_name = hostname
         server.note("ehlo", name=hostname)
         if server.port == SMTP_PORT:
-            return [line for line in responses if not line.startswith("250-AUTH")]
-        return responses
+            responses = [line for line in responses if not line.startswith("250-AUTH")]
+        # As one text, and so one segment, as other servers send it; aiosmtpd would make it a segment a line.
+        return ["\r\n".join(responses)]
 
     async def handle_MAIL(
         self, server: LoggingSMTP, session: Session, envelope: Envelope, address: str, options: list[str]
