@@ -27,7 +27,7 @@ from middlebox.firewall import Firewall
 from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
 from middlebox.kernel import ANSWERED, DROPPED, FIRST, GENERATION_SHIFT, ORIGINAL, REPLY, plan_for
-from middlebox.nfqueue import Overflow, Queue, QueuedPacket
+from middlebox.nfqueue import NEVER_NS, Overflow, Pace, Queue, QueuedPacket
 from middlebox.profile import Deployment
 
 ERRORS_WRITTEN: Final = 20
@@ -35,7 +35,6 @@ ERRORS_WRITTEN: Final = 20
 
 _MS: Final = 1_000_000
 _HOUSEKEEPING_NS: Final = 1_000 * _MS
-_LONGEST_TURN_NS: Final = 50 * _MS
 # select() may be late by a thousandth of the time it is asked to wait: come back early, then wait the rest.
 _COARSE_NS: Final = 2 * _MS
 
@@ -98,75 +97,93 @@ class Box:
         self._forged_later = 0
         self._stopping = False
         self._reload: Callable[[], Deployment] | None = None
-        self.queue = Queue(queue_number, self._on_packet, max_packets=queue_packets)
+        self._housekeeping_ns = 0
+        self._pace = Pace()
+        self.queue = Queue(queue_number, self._on_packet, self._pace, max_packets=queue_packets)
 
     # --- from signal handlers ----------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End `run` after the packet at hand."""
         self._stopping = True
-        self.queue.interrupt()
+        self._pace.due_ns = 0
 
     def reload(self, load: Callable[[], Deployment]) -> None:
         """Take up what `load` returns, after the packet at hand; what it raises keeps the old."""
         self._reload = load
-        self.queue.interrupt()
+        self._pace.due_ns = 0
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
     def run(self, wakeup: socket.socket) -> None:
         """Serve until `stop`. `wakeup`: readable whenever a signal has come (`signal.set_wakeup_fd`)."""
+        pace = self._pace
         readable = [self.queue.fileno(), wakeup.fileno()]
-        housekeeping_ns = self._clock() + _HOUSEKEEPING_NS
+        pace.due_ns = 0
         while not self._stopping:
-            now = self._clock()
-            self._send_due(now)
-            self._advance(now)
-            if self._reload is not None:
-                self._take_up(self._reload, now)
-            if self._firewall.busy:
-                self._firewall.collect()
-            if now >= housekeeping_ns:
-                self._count_overflow()
-                housekeeping_ns = now + _HOUSEKEEPING_NS
-            due_ns = self._next_due_ns(housekeeping_ns)
-            if self._wait(readable, 0 if self._log.pending else due_ns):
-                drain(wakeup)
-                self.queue.serve(self._clock, min(due_ns, self._clock() + _LONGEST_TURN_NS))
-            else:
+            now = pace.now_ns = self._clock()
+            if now >= pace.due_ns:
+                self._do_what_is_due(now)
+            ready, _, _ = select.select(readable, (), (), self._seconds_to_wait())
+            if not ready:
                 self._log.flush(EVENTS_AT_ONCE)
+                continue
+            if readable[1] in ready:
+                drain(wakeup)
+            pace.now_ns = self._clock()
+            self.queue.serve()
 
     def finish(self) -> None:
         """After the rules are gone: answer what still waits in the queue and count what was lost."""
-        self.queue.serve(self._clock)
+        self._pace.due_ns = NEVER_NS
+        self.queue.serve()
         self._count_overflow()
         self.unsent = len(self._later)
         self.queue.close()
 
-    def _wait(self, readable: list[int], due_ns: int) -> bool:
-        """Whether there is something to read before `due_ns`."""
-        left_ns = due_ns - self._clock()
+    def _seconds_to_wait(self) -> float:
+        if self._log.pending:
+            return 0.0
+        left_ns = self._pace.due_ns - self._clock()
         if left_ns > _COARSE_NS:
             left_ns -= _COARSE_NS // 2
-        ready, _, _ = select.select(readable, (), (), max(left_ns, 0) / 1e9)
-        return bool(ready)
+        return max(left_ns, 0) / 1e9
 
-    def _next_due_ns(self, housekeeping_ns: int) -> int:
-        due_ns = housekeeping_ns
-        if self._later:
-            due_ns = min(due_ns, self._later[0][0])
+    def _do_what_is_due(self, now: int) -> None:
+        """Everything that waits for its time or was asked for by a signal; says when the next of it is due."""
+        while self._later and self._later[0][0] <= now:
+            self._injector.send(heappop(self._later)[2])
+            self.forged += 1
         change_ns = self._engine.next_change_ns
-        if change_ns is not None:
-            due_ns = min(due_ns, change_ns)
+        if change_ns is not None and change_ns <= now:
+            self._log.write(self._engine.advance(now))
+            if self._engine.generation != self._generation:
+                self._generation_changed(now)
+        if self._reload is not None:
+            self._take_up(self._reload, now)
         if self._firewall.busy:
-            due_ns = min(due_ns, self._clock() + _MS)
-        return due_ns
+            self._firewall.collect()
+        if now >= self._housekeeping_ns:
+            self._count_overflow()
+            self._housekeeping_ns = now + _HOUSEKEEPING_NS
+        self._pace.due_ns = self._housekeeping_ns
+        if self._later:
+            self._bring_forward(self._later[0][0])
+        self._bring_forward(self._engine.next_change_ns)
+        if self._firewall.busy:
+            self._bring_forward(now + _MS)
+        if self._stopping or self._reload is not None:  # a signal has come meanwhile
+            self._pace.due_ns = 0
+
+    def _bring_forward(self, due_ns: int | None) -> None:
+        if due_ns is not None and due_ns < self._pace.due_ns:
+            self._pace.due_ns = due_ns
 
     # --- packets -----------------------------------------------------------------------------------------------
 
     def _on_packet(self, packet: QueuedPacket) -> None:
         data = packet.get_payload()  # valid only now: copied before anything else
-        now = self._clock()
+        now = self._pace.now_ns = self._clock()
         self.packets += 1
         ingress = Side.INSIDE if packet.indev == self._inside_index else Side.OUTSIDE
         mark = packet.mark
@@ -191,7 +208,7 @@ class Box:
         else:
             self._answer(packet, decision, now)
         if self._engine.generation != self._generation:
-            self._generation_changed()
+            self._generation_changed(now)
 
     def _answer(self, packet: QueuedPacket, decision: Decision, now: int) -> None:
         drop = decision.verdict is Verdict.DROP
@@ -209,6 +226,7 @@ class Box:
             self._forge(decision.forged, now)
         if decision.events:
             self._log.write(decision.events)
+            self._bring_forward(self._engine.next_change_ns)
 
     def _forge(self, forged: Iterable[Forged], now: int) -> None:
         for one in forged:
@@ -218,24 +236,14 @@ class Box:
             else:
                 self._forged_later += 1  # keeps packets of the same moment in order
                 heappush(self._later, (one.send_at_ns, self._forged_later, one.data))
-
-    def _send_due(self, now: int) -> None:
-        while self._later and self._later[0][0] <= now:
-            self._injector.send(heappop(self._later)[2])
-            self.forged += 1
+                self._bring_forward(one.send_at_ns)
 
     # --- what else happens -------------------------------------------------------------------------------------
 
-    def _advance(self, now: int) -> None:
-        change_ns = self._engine.next_change_ns
-        if change_ns is not None and change_ns <= now:
-            self._log.write(self._engine.advance(now))
-            if self._engine.generation != self._generation:
-                self._generation_changed()
-
-    def _generation_changed(self) -> None:
+    def _generation_changed(self, now: int) -> None:
         self._generation = self._engine.generation
         self._firewall.next_generation()
+        self._bring_forward(now + _MS)
 
     def _take_up(self, load: Callable[[], Deployment], now: int) -> None:
         self._reload = None

@@ -16,21 +16,24 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from errno import EAGAIN
 from pathlib import Path
+from socket import MSG_DONTWAIT
 from typing import Final, NamedTuple
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue, Packet as QueuedPacket
 
-__all__ = ["Overflow", "Queue", "QueuedPacket"]
+__all__ = ["NEVER_NS", "Overflow", "Pace", "Queue", "QueuedPacket"]
 
 QUEUE_PACKETS: Final = 16_384
 """How many packets may wait for a verdict (chosen: a burst of one second at 16,000 packets a second)."""
 SOCKET_BYTES: Final = 32 << 20
 """Receive buffer of the netlink socket; the kernel counts what does not fit as user_dropped (chosen)."""
 
+NEVER_NS: Final = 1 << 62
+
 _COPY_BYTES = 0xFFFF - 4  # the largest that fits a netlink attribute with its header
 _READ_BYTES = 0xFFFF + 1024  # one message: packet and its attributes
-_NEVER_NS = 1 << 62
 
 _NFNL_SUBSYS_QUEUE = 3
 _NFQNL_MSG_CONFIG = 2
@@ -48,11 +51,29 @@ class Overflow(NamedTuple):
     user_dropped: int
 
 
+class Pace:
+    """How long `Queue.serve` goes on: until `now_ns`, kept by its callback, has reached `due_ns`.
+
+    Anybody may bring `due_ns` forward meanwhile, a signal handler too.
+    """
+
+    __slots__ = ("due_ns", "now_ns")
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.due_ns = NEVER_NS
+
+
 class Queue:
     """One bound queue. `serve` calls `on_packet` for each packet; the callback gives the verdict on it."""
 
     def __init__(
-        self, number: int, on_packet: Callable[[QueuedPacket], None], *, max_packets: int = QUEUE_PACKETS
+        self,
+        number: int,
+        on_packet: Callable[[QueuedPacket], None],
+        pace: Pace,
+        *,
+        max_packets: int = QUEUE_PACKETS,
     ) -> None:
         """OSError: the kernel has no queues, does not allow it, or another program serves this one."""
         self.number = number
@@ -69,21 +90,15 @@ class Queue:
         self._configure(_NFQA_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, COPY_PACKET))
         gso = struct.pack("!I", _NFQA_CFG_F_GSO)
         self._configure(_NFQA_CFG_FLAGS, gso, _NFQA_CFG_MASK, gso)
-        self._reader = _Reader(self._socket)
+        self._reader = _Reader(self._socket, pace)
         self.overflow()  # not readable: better said now than at the end of a run
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def serve(self, clock: Callable[[], int], until_ns: int = _NEVER_NS) -> None:
-        """Hand out what is waiting, and return when nothing is or when the clock has reached `until_ns`."""
-        self._reader.clock = clock
-        self._reader.until_ns = until_ns
+    def serve(self) -> None:
+        """Hand out what is waiting, and return when nothing is or when something else is due."""
         self._queue.run_socket(self._reader)  # type: ignore[arg-type]  # all it uses is recv()
-
-    def interrupt(self) -> None:
-        """Make `serve` return before the next packet; to be called from a signal handler."""
-        self._reader.until_ns = 0
 
     def overflow(self) -> Overflow:
         """What was lost since the queue was bound."""
@@ -118,14 +133,13 @@ class Queue:
 class _Reader:
     """What `run_socket` takes for a socket: reads whole messages, never blocks, stops on time."""
 
-    __slots__ = ("_receive", "clock", "until_ns")
+    __slots__ = ("_pace", "_receive")
 
-    def __init__(self, source: socket.socket) -> None:
+    def __init__(self, source: socket.socket, pace: Pace) -> None:
         self._receive = source.recv
-        self.clock: Callable[[], int] = lambda: 0
-        self.until_ns = _NEVER_NS
+        self._pace = pace
 
     def recv(self, _size: int) -> bytes:
-        if self.clock() >= self.until_ns:
-            raise BlockingIOError(11, "time is up")
-        return self._receive(_READ_BYTES, socket.MSG_DONTWAIT)
+        if self._pace.now_ns >= self._pace.due_ns:
+            raise BlockingIOError(EAGAIN, "something else is due")
+        return self._receive(_READ_BYTES, MSG_DONTWAIT)
