@@ -50,8 +50,8 @@ def print_report(console: Console, result: Json, *, all_ladders: bool = False) -
         console.print(text, no_wrap=True, overflow="crop", crop=True, highlight=False)
     line(Text("Expected, and seen", "bold"))
     for world in result["worlds"]:
-        for text in verdict_lines(world, width=width, whole=all_ladders, ascii_only=ascii_only):
-            console.print(text, width=width, overflow="fold", highlight=False)
+        for verdict in verdict_lines(world, width=width, whole=all_ladders, ascii_only=ascii_only):
+            console.print(verdict, width=width, overflow="fold", highlight=False)
     line()
     line(_verdict(result))
     for text in _problems(result):

@@ -1,0 +1,63 @@
+"""Which servers a scenario needs, and which mails of its steps arrived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.services.pki import Pki
+from scenarios.cast import STEP_HEADER, Cast, mail_domain, server_hosts
+from scenarios.load import load_scenario
+from scenarios.model import Step
+
+
+@pytest.fixture
+def cast(tmp_path: Path) -> Cast:
+    """No server running, one store of the embedded kind."""
+    return Cast({}, {"mail": ("embedded", tmp_path / "mail")}, Pki(tmp_path / "pki"))
+
+
+def store(directory: Path, number: int, text: str) -> None:
+    """A mail as the embedded server keeps it."""
+    folder = directory / "mail" / "mail"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{number}.eml").write_text(text)
+    (folder / f"{number}.json").write_text(
+        '{"port": 587, "tls": true, "user": null, "mail_from": "a", "rcpt_tos": ["b"]}'
+    )
+
+
+def test_cast_hosts_are_those_that_the_services_live_on() -> None:
+    """The name server always; imap lives on the host of mail."""
+    assert server_hosts(load_scenario("starttls-block")) == ["dns", "mail"]
+    assert server_hosts(load_scenario("any-destination")) == ["dns", "mail", "provider"]
+    assert server_hosts(load_scenario("unaffected")) == ["dns", "mail", "web", "ssh"]
+
+
+def test_cast_target_marks_the_mail_with_its_step(cast: Cast, tmp_path: Path) -> None:
+    """By the header line the mail is known again, whichever server took it."""
+    target = cast.target(Step("send", "sim1", "swaks"), family=6, world="scenario", directory=tmp_path)
+    assert f"{STEP_HEADER}: scenario/6/send\r\n".encode() in target.mail()
+    assert (target.family, target.server_name, target.password) == (6, "mail.example", "s3cr3t-PW")
+
+
+def test_cast_target_follows_the_step(cast: Cast, tmp_path: Path) -> None:
+    """Port, time limit, login and the provider's own domain."""
+    step = Step("s", "sim1", "swaks", to="smtp.provider.example", port=25, timeout_ns=3 * 10**9, login=False)
+    target = cast.target(step, family=4, world="scenario", directory=tmp_path)
+    assert (target.port, target.time_limit_s, target.password) == (25, 3.0, None)
+    assert (target.sender, target.recipient) == ("alice@provider.example", "bob@provider.example")
+    assert mail_domain("provider") == "provider.example"
+
+
+def test_cast_delivered_mails_are_counted_by_world_and_ip_version(cast: Cast, tmp_path: Path) -> None:
+    """Mails of another world, and mails that no step sent, do not count."""
+    for number, line in enumerate(
+        ("scenario/4/send", "scenario/6/send", "scenario/6/more", "no-middlebox/4/send")
+    ):
+        store(tmp_path, number, f"From: a\n{STEP_HEADER}: {line}\n\nHello.\n")
+    store(tmp_path, 9, "From: welcome\n\nHello.\n")
+    assert cast.delivered("scenario") == {4: ["mail"], 6: ["mail", "mail"]}
+    assert cast.delivered("no-middlebox") == {4: ["mail"]}
+    assert cast.delivered("other-port") == {}

@@ -1,0 +1,104 @@
+"""The command line without a lab: lists, files to check, old runs, captures to replay, and its manners."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from scenarios.cli import app, guarded
+from scenarios.load import scenario_slugs
+from scenarios.result import write_result
+from scenarios.runs import new_run
+from tests.unit.played import result
+from tests.unit.staged import starttls_block, write_pcap
+
+ROOT = Path(__file__).parents[2]
+
+
+def type_(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_cli_list_names_every_scenario_with_its_purpose() -> None:
+    """As text and as data."""
+    assert all(slug in type_("list").output for slug in scenario_slugs())
+    data = json.loads(type_("list", "--json").output)
+    assert [one["scenario"] for one in data] == list(scenario_slugs())
+    assert all(one["purpose"] and one["controls"] for one in data)
+
+
+def test_cli_show_prints_an_old_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The report from result.json alone, and the data itself."""
+    monkeypatch.setenv("TAMPERLAB_RUNS", str(tmp_path))
+    folder = new_run("starttls-block")
+    write_result(folder, result(folder))
+    assert "↯ FORGED RST" in type_("show").output
+    assert json.loads(type_("show", "latest", "--json").output)["scenario"] == "starttls-block"
+
+
+def test_cli_profiles_lists_and_shows() -> None:
+    """All of them, one of them, as text and as data."""
+    assert "tmobile-uk-2012" in type_("profiles").output
+    assert "cardwell" in type_("profiles", "tmobile-uk-2012").output
+    assert json.loads(type_("profiles", "tmobile-uk-2012", "--json").output)["placement"] == "on-path"
+    assert len(json.loads(type_("profiles", "--json").output)) >= 3
+
+
+def test_cli_check_knows_scenarios_from_profiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Good files are called good; a bad one gets its place in the file and exit status 2."""
+    good = [ROOT / "scenarios/starttls-block/scenario.yaml", ROOT / "middlebox/profiles/tmobile-uk-2012.yaml"]
+    done = type_("check", *map(str, good))
+    assert (done.exit_code, done.output.count(": good")) == (0, 2)
+    bad = tmp_path / "scenario.yaml"
+    bad.write_text(good[0].read_text().replace("purpose:", "porpoise:"))
+    done = type_("check", str(bad))
+    assert done.exit_code == 2
+    assert f"{bad}:2" in done.output
+    assert "purpose" in done.output
+
+
+def test_cli_replay_forges_into_a_capture(tmp_path: Path) -> None:
+    """The incident's trigger, read from a file, sets the profile off without any network."""
+    stage = starttls_block()
+    packets = [c for c in stage.captures["sim1"] if not c.packet.flags & 4]
+    capture, out = write_pcap(tmp_path / "in.pcap", packets), tmp_path / "out.pcapng"
+    done = type_("replay", str(capture), "--profile", "tmobile-uk-2012", "--output", str(out))
+    assert done.exit_code == 0, done.output
+    events = [json.loads(line) for line in (tmp_path / "out.events.jsonl").read_text().splitlines()]
+    assert [event["towards"] for event in events if event["event"] == "packet_forged"] == ["client", "server"]
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "run", "show", "profiles", "check", "replay", "shell", "doctor", "bench"]
+)
+def test_cli_every_command_explains_itself(command: str) -> None:
+    """`--help` works everywhere and costs no lab."""
+    done = type_(command, "--help")
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+
+
+def test_cli_both_ip_versions_of_a_scenario_that_has_one_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is started when the choice does not fit."""
+    text = (ROOT / "scenarios/starttls-block/scenario.yaml").read_text()
+    (tmp_path / "only4").mkdir()
+    file = tmp_path / "only4" / "scenario.yaml"
+    file.write_text(text.replace("scenario: starttls-block", "scenario: only4\nfamily: ipv4"))
+    status = guarded(lambda: app(["run", str(file), "--family", "both"], standalone_mode=False))
+    assert status == 2
+    assert "expected IPv4 for only4, got 'both'" in capsys.readouterr().err
+
+
+def test_cli_starts_without_the_libraries_that_cost_time() -> None:
+    """A run must not pay for scapy, jinja2 or pytest."""
+    code = "import sys, scenarios.cli, scenarios.runner, scenarios.load, scenarios.report.page; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"scapy", "jinja2", "pytest", "hypothesis"} & set(done.stdout.split())

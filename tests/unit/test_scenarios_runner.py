@@ -1,0 +1,49 @@
+"""What is to be played: the scenario first, then its controls, each with files of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scenarios.load import load_scenario
+from scenarios.model import Link
+from scenarios.record import MAIN
+from scenarios.runner import link_spec, plans, tidy
+
+
+def test_runner_plans_are_the_scenario_and_its_controls() -> None:
+    """The scenario comes first; a control without a box has none; controls can be left out."""
+    scenario = load_scenario("starttls-block")
+    found = plans(scenario)
+    assert [plan.name for plan in found] == [MAIN, "no-middlebox", "other-port"]
+    assert [plan.middlebox is None for plan in found] == [False, True, False]
+    assert found[0].expect == scenario.expect
+    assert [plan.name for plan in plans(scenario, controls=False)] == [MAIN]
+
+
+def test_runner_files_of_the_scenario_have_the_names_of_the_contract() -> None:
+    """`captures/`, `events.jsonl`, `box.yaml`; those of a control say which control."""
+    main, control, *_ = plans(load_scenario("starttls-block"))
+    assert (main.captures, main.file("events", "jsonl"), main.file("box", "yaml")) == (
+        "captures",
+        "events.jsonl",
+        "box.yaml",
+    )
+    assert control.captures == "captures/control-no-middlebox"
+    assert control.file("events", "jsonl") == "control-no-middlebox-events.jsonl"
+
+
+def test_runner_links_keep_their_units() -> None:
+    """Nanoseconds and bits per second, as the lab wants them."""
+    spec = link_spec(Link(delay_ns=5_000_000, rate_bits=10_000_000, loss=0.01))
+    assert (spec.delay_ns, spec.rate_bits, spec.loss) == (5_000_000, 10_000_000, 0.01)
+
+
+def test_runner_tidy_keeps_what_the_contract_names(tmp_path: Path) -> None:
+    """Captures, events, result and servers' folders stay; homes, keys and scripts go."""
+    for name in ("captures", "services/mail", "services/pki", "clients/scenario/ipv4", "network"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "events.jsonl").touch()
+    tidy(tmp_path)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
+        "captures", "events.jsonl", "services", "services/mail",
+    ]  # fmt: skip

@@ -1,0 +1,54 @@
+"""The prompt in the lab: says where it is, what there is, and how to reach the other hosts."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from lab.lab import Lab
+from lab.topology import IspTopology
+from scenarios.load import load_scenario
+from scenarios.runner import plans
+from scenarios.shell import introduction, rc_file
+
+
+def lab() -> Lab:
+    """As much of a lab as the prompt looks at."""
+    topology = IspTopology(subscribers=1, servers=["dns", "mail"])
+    hosts: dict[str, Any] = {
+        name: SimpleNamespace(pid=100 + number, ipv4=node.ends[0].ipv4)
+        for number, (name, node) in enumerate(topology.nodes.items())
+    }
+    return cast(Lab, SimpleNamespace(topology=topology, hosts=hosts))
+
+
+def test_shell_introduction_names_host_box_and_addresses() -> None:
+    """A newcomer sees where he is, what is in the path, and what to try."""
+    scenario = load_scenario("starttls-block")
+    text = introduction(lab(), "sim1", scenario, plans(scenario)[0])
+    for words in (
+        "You are on sim1",
+        "tmobile-uk-2012",
+        "mail 203.0.113.25",
+        "Try: ",
+        "on mail ss -tn",
+        "exit",
+    ):
+        assert words in text
+
+
+def test_shell_start_file_is_good_bash(tmp_path: Path) -> None:
+    """Prompt and `on HOST COMMAND` are defined; an unknown host is named as such."""
+    script = tmp_path / "rc"
+    script.write_text(rc_file(lab(), "sim1", "starttls-block"))
+    argv = [
+        "bash",
+        "-c",
+        f'source {script}; declare -f on > /dev/null && echo "$PS1 ${{LAB_PIDS[mail]}}"; on nobody ls',
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    pid = lab().hosts["mail"].pid
+    assert done.stdout == f"sim1 (starttls-block) \\$  {pid}\n"
+    assert "no such host" in done.stderr
