@@ -24,10 +24,12 @@ from middlebox.judgement import Judgement
 from middlebox.packet import Packet
 from middlebox.profile import Deployment, Rule, StateFrom, TcpReading
 from middlebox.program import Program
-from middlebox.reading import read_segment, reads_payload_of
+from middlebox.reading import read_datagram, read_segment, reads_payload_of
 
 if TYPE_CHECKING:  # the dice are handed in; the core imports none
     from random import Random
+
+FIRST_UNPRIVILEGED_PORT = 1024
 
 _OFFLOADS = tuple(Decision(offload=Offload(bits)) for bits in range(4))
 """Pass it, and the kernel may pass the named directions by itself from now on."""
@@ -123,13 +125,15 @@ class Engine:
         if (judgement := self._judged_before(p, flow, program, now_ns)) is not None:
             return _conclude(judgement, opened=opened)
         fields: Fields = {}
-        if p.protocol == wire.PROTOCOL_TCP:
+        alive = flow.alive
+        if p.protocol == wire.PROTOCOL_TCP and p.payload_start > p.l4:  # a later fragment has no header
             if not reads_payload_of(p, flow, program.profile.tcp):
                 return PASS
-            alive = flow.alive
             read_segment(p, flow, program, fields)
-            if flow.alive is not alive:
-                flow.live = None
+        elif flow.dissector is not None and p.protocol != wire.PROTOCOL_TCP:
+            read_datagram(p, flow, flow.dissector, fields)
+        if flow.alive is not alive:
+            flow.live = None
         if self._enforcement.marks:
             flow.marks = flow.own_marks | self._enforcement.marks.of(p, flow.ingress, flow.direction, now_ns)
         # What this packet completed can match, even if nothing of the kind can come any more.
@@ -219,8 +223,7 @@ class Engine:
         flow.live = None
         if flow.program is not None and flow.program is not before:
             flow.blocked = (None, None)
-            tcp = p.protocol == wire.PROTOCOL_TCP
-            flow.dissector = flow.program.dissector(flow.key[3] & 0xFFFF) if tcp else None
+            flow.dissector = flow.program.dissector(p.protocol, flow.key[1] & 0xFFFF, flow.key[3] & 0xFFFF)
             flow.alive = flow.dissector.alive if flow.dissector else None
 
     def _live_rules(self, flow: Flow, p: Packet) -> LiveRules:
@@ -273,10 +276,13 @@ def _may_open(p: Packet, reading: TcpReading) -> bool:
 
 
 def _sent_by_server(p: Packet) -> bool:
-    """Who is the server of a connection first seen now: who answers a SYN, else who has the lower port."""
+    """Who is the server of a connection first seen now: who answers a SYN, else who has the lower port.
+
+    Where both ports are high, as WireGuard's and OpenVPN's may be, the first datagram is the client's.
+    """
     if p.flags & wire.SYN:
         return bool(p.flags & wire.ACK)
-    return p.sport < p.dport
+    return p.sport < p.dport and (p.protocol == wire.PROTOCOL_TCP or p.sport < FIRST_UNPRIVILEGED_PORT)
 
 
 def _is_new_connection(p: Packet, flow: Flow, direction: Direction) -> bool:

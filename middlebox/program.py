@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from middlebox.dissect import DEFAULT_PORTS, dissector_for
+from middlebox.dissect import DEFAULT_PORTS, datagram_dissector_for, dissector_for
 from middlebox.dissect.base import Dissector
 from middlebox.flow import Direction
-from middlebox.packet import FIN, RST
+from middlebox.packet import FIN, PROTOCOL_TCP, RST
 from middlebox.profile import Profile, Rule
 
 
@@ -59,10 +59,17 @@ class Program:
         reading = self.profile.tcp
         return (RST if reading.ends_on_rst else 0) | (FIN if reading.ends_on_fin else 0)
 
-    def dissector(self, server_port: int) -> Dissector | None:
-        """A fresh dissector for a connection to this port, None when no rule reads anything it could find."""
+    def dissector(self, protocol: int, client_port: int, server_port: int) -> Dissector | None:
+        """A fresh dissector for a connection between these ports, None when no rule reads anything it could find.
+
+        protocol: IP protocol number.
+        """
         if not self.protocols:
             return None
+        if protocol != PROTOCOL_TCP:
+            return datagram_dissector_for(
+                protocol, client_port, server_port, self.protocols, self.ports, wanted_fields=self.fields
+            )
         return dissector_for(
             server_port,
             self.protocols,

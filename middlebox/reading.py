@@ -52,6 +52,14 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Non
         flow.alive = dissector.alive
 
 
+def read_datagram(p: Packet, flow: Flow, dissector: Dissector, fields: Fields) -> None:
+    """Add what the dissector finds in a packet that is no TCP segment, unless it is a later fragment of one."""
+    whole = p.payload_start > p.l4 if p.protocol == wire.PROTOCOL_UDP else not p.fragment_offset
+    if whole and p.end > p.payload_start and dissector.alive[flow.direction]:
+        dissector.feed(flow.direction, p.payload, fields)
+        flow.alive = dissector.alive
+
+
 def _read_on(
     p: Packet,
     flow: Flow,

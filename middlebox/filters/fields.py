@@ -327,23 +327,34 @@ INSTEAD: Mapping[str, str] = {
     "ssl": "write tls",
 }
 
-# Protocols that are only ever found in a TCP stream, so only a TCP packet with payload can add their fields.
-OVER_TCP = frozenset({"smtp", "imap", "pop", "tls", "http", "ssh"})
+# Where each dissected protocol is found; the others are found over TCP and over UDP.
+OVER_TCP = frozenset({"smtp", "imap", "pop", "tls", "http", "ssh", "bittorrent", "socks", "pptp"})
+OVER_UDP = frozenset({"quic", "wg", "isakmp", "l2tp"})
+OVER_IP = {"gre": Presence(("p.protocol == 47",), (), "other"), "esp": Presence((), (), "any")}
+_OVER_TCP_OR_UDP = Presence(("p.protocol in (6, 17)",))
+
+
+def _carrier(protocol: str) -> Presence:
+    if protocol in OVER_IP:
+        return OVER_IP[protocol]
+    if protocol in OVER_TCP or protocol in OVER_UDP:
+        return Presence(*((_TCP.same, (), "tcp") if protocol in OVER_TCP else (_UDP.same, (), "udp")))
+    return _OVER_TCP_OR_UDP
 
 
 def dissected_field(name: str, spec: FieldSpecLike, group: str) -> Field:
     """A dissector's field as the compiler sees it."""
     kinds = {"UINT": Type.NUMBER, "STRING": Type.TEXT}
-    over_tcp = group.partition(".")[0] in OVER_TCP
+    protocol = group.partition(".")[0]
     return Field(
         name,
         kinds.get(spec.type.name) or Type[spec.type.name],
         spec.description,
-        Presence(_TCP.same if over_tcp else (), (f"{name!r} in fields",), "tcp" if over_tcp else "any"),
+        _carrier(protocol).and_also(f"{name!r} in fields"),
         Origin.DISSECTED,
         many=f"fields[{name!r}]",
         maximum=(1 << 64) - 1,
-        with_payload=over_tcp,
+        with_payload=protocol not in OVER_IP,
         group=group,
         sent_by=spec.sent_by,
     )

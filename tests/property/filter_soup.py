@@ -174,7 +174,7 @@ class FilterSoup:
         return self._random.choice([*forms, f'"{escaped}"'])
 
     def _address(self, name: str, maximum: int) -> str:
-        version = 6 if name.startswith("ipv6") else 4
+        version = 6 if name.startswith(("ipv6", "dns.aaaa")) or name.endswith("V6") else 4
         pool = V6 if version == 6 else V4
         address = self._random.choice(pool)
         other = f"{self._random.choice(pool)}/{self._random.choice(PREFIXES[version])}"

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from middlebox.dissect import ALL_FIELDS, Fields, Value, field_group
 from middlebox.filters import Origin, Selector, compile_filter
+from middlebox.filters.fields import OVER_IP, OVER_TCP, OVER_UDP
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
 from tests.property.filter_soup import PAYLOADS, PORTS, TEXTS, V4, V6, FilterSoup
@@ -22,13 +23,19 @@ def values(random: Random, name: str) -> list[Value]:
     """What a dissector may have found: one to three values of the field's type."""
     pool: list[Value] = {
         "UINT": [0, 1, 2, 22, 250], "BOOL": [True], "STRING": list(TEXTS), "BYTES": [b"", b"\x16\x03", b"ABC"],
+        "IPV4": [bytes([192, 0, 2, 11])], "IPV6": [bytes(16)],
     }[ALL_FIELDS[name].type.name]  # fmt: skip
     return [random.choice(pool) for _ in range(random.randint(1, 3))]
 
 
-def dissected(random: Random, direction: Direction) -> Fields:
-    """Fields of a packet with payload, only such as its end sends."""
-    names = [name for name, spec in ALL_FIELDS.items() if spec.sent_by in (None, direction)]
+def dissected(random: Random, direction: Direction, *, over_tcp: bool) -> Fields:
+    """Fields of a packet with payload, only such as its end sends over this transport."""
+    elsewhere = (OVER_UDP if over_tcp else OVER_TCP) | OVER_IP.keys()
+    names = [
+        name
+        for name, spec in ALL_FIELDS.items()
+        if spec.sent_by in (None, direction) and name.partition(".")[0] not in elsewhere
+    ]
     return {name: values(random, name) for name in random.sample(names, random.randint(0, 8))}
 
 
@@ -51,7 +58,7 @@ def one_direction(random: Random) -> list[tuple[Packet, Flow, Fields]]:
         flow = replace(
             flow, packets=flow.packets + random.choice([1, 20]), bytes=flow.bytes + len(packet.data)
         )
-        fields = dissected(random, flow.direction) if over_tcp and payload else {}
+        fields = dissected(random, flow.direction, over_tcp=over_tcp) if payload else {}
         found.append((packet, flow, fields))
     return found
 

@@ -8,6 +8,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from scapy.layers.dns import DNS, DNSQR
+from scapy.layers.inet import IP, UDP
+from scapy.packet import Raw
 
 from middlebox import packet as wire
 from middlebox.decision import Decision, Offload, Verdict
@@ -169,6 +172,27 @@ def test_hello_behind_starttls_matches_though_only_tls_is_wanted() -> None:
     assert talk.server_sends(b"220 go ahead\r\n").offload is Offload.NONE
     assert len(talk.client_sends(record(22, client_hello("mail.example"))).forged) == 2
     assert talk.server_sends(record(22, server_hello())).offload is not Offload.NONE
+
+
+def test_name_in_a_datagram_matches_and_other_datagrams_are_let_go() -> None:
+    """A rule on the name in a DNS query reads UDP on port 53; UDP elsewhere leaves user space with its first packet."""
+    engine = engine_for(rule('dns.qry.name == "blocked.example"', (Log(),)))
+
+    def sends(name: str, port: int) -> Decision:
+        query = IP(src="192.0.2.11", dst="203.0.113.53") / UDP(sport=40000, dport=port) / DNS(qd=[DNSQR(qname=name)])
+        return engine.handle(bytes(query), 0, Side.INSIDE)
+
+    assert "rule_matched" in kinds(sends("blocked.example", 53))
+    assert sends("other.example", 53).offload is Offload.NONE
+    assert sends("blocked.example", 5300).offload is Offload.PASS
+
+
+def test_client_of_two_high_udp_ports_is_who_sent_first() -> None:
+    """Which of two high ports is lower says nothing about who asked whom."""
+    engine = engine_for(rule("udp.dstport == 51820", (Log(),)))
+    data = IP(src="192.0.2.11", dst="203.0.113.53") / UDP(sport=40000, dport=51820) / Raw(b"x")
+    matched = next(e for e in engine.handle(bytes(data), 0, Side.INSIDE).events if e.kind == "rule_matched")
+    assert matched.as_json()["flow"]["client_port"] == 40000
 
 
 def test_payload_keyword_is_found_across_segments_and_out_of_order() -> None:
