@@ -27,12 +27,19 @@ from middlebox.dissect.http_message import READS_ALL, HttpReading
 from middlebox.dissect.imap import ImapDissector
 from middlebox.dissect.pop import PopDissector
 from middlebox.dissect.smtp import SmtpDissector
+from middlebox.dissect.ssh import SshDissector
 from middlebox.dissect.text import TextDissector
 from middlebox.dissect.tls import TlsDissector, tls_plan
 from middlebox.packet import PROTOCOL_UDP
 
 _TEXT_PROTOCOLS: tuple[type[TextDissector], ...] = (SmtpDissector, ImapDissector, PopDissector)
-_DISSECTORS: tuple[type[Dissector], ...] = (*_TEXT_PROTOCOLS, TlsDissector, HttpDissector, DnsStreamDissector)
+_DISSECTORS: tuple[type[Dissector], ...] = (
+    *_TEXT_PROTOCOLS,
+    TlsDissector,
+    HttpDissector,
+    DnsStreamDissector,
+    SshDissector,
+)
 
 ALL_FIELDS: Mapping[str, FieldSpec] = {
     name: spec for dissector in _DISSECTORS for name, spec in dissector.FIELDS.items()
@@ -73,6 +80,8 @@ def dissector_for(
         parts.append(TlsDissector(tls))
     if "http" in wanted:
         parts.append(HttpDissector(http_plan(wanted_fields, http), tls))
+    if "ssh" in wanted:
+        parts.append(SshDissector(wanted_fields))
     return one_of(parts)
 
 
