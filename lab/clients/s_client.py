@@ -8,6 +8,8 @@ Source: openssl-s_client(1).
 
 from __future__ import annotations
 
+import re
+
 from lab.clients.base import (
     Client,
     ClientResult,
@@ -24,6 +26,9 @@ from lab.host import Host
 from lab.services.base import find_program
 
 SUBMISSION_PORT, SMTPS_PORT = 587, 465
+_RESET_ERRNO = re.compile(r"errno=(104|32)\b")
+"""How s_client prints ECONNRESET and EPIPE, which Linux gives for a RST after a FIN."""
+
 DIALOGUE = b"EHLO client.example\nQUIT\n"
 
 
@@ -33,7 +38,7 @@ def classify(done: Finished) -> Outcome:
         return Outcome.TIMEOUT
     if "Verification: OK" in done.stdout and "\n221" in done.stdout:
         return Outcome.CONNECTED
-    if done.resets:
+    if done.resets or _RESET_ERRNO.search(done.output):
         return Outcome.CONNECTION_RESET
     named = outcome_of_text(done.stderr)
     if named:

@@ -18,3 +18,10 @@ def test_s_client_needs_the_servers_goodbye_to_be_connected() -> None:
     assert s_client.classify(finished(0, stdout=handshake + "221 Bye\n")) is Outcome.CONNECTED
     assert s_client.classify(finished(1, stdout=handshake, resets=1)) is Outcome.CONNECTION_RESET
     assert s_client.classify(finished(0, stdout=handshake)) is Outcome.CONNECTION_CLOSED
+
+
+def test_s_client_error_number_of_a_reset_is_a_reset() -> None:
+    """Where it prints the number of ECONNRESET, no counter is needed."""
+    lost = "CONNECTED(00000003)\nwrite:errno=104\n"
+    assert s_client.classify(finished(1, stdout=lost)) is Outcome.CONNECTION_RESET
+    assert s_client.classify(finished(1, stdout=lost.replace("104", "0"))) is Outcome.CONNECTION_CLOSED
