@@ -26,11 +26,12 @@ from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
 from middlebox.firewall import Firewall, FirewallError
 from middlebox.injector import Injector, InjectorError
-from middlebox.kernel import Wiring, plan_for
+from middlebox.kernel import Wiring
 from middlebox.live import Box, JudgesPackets, on_signals, wall_clock
 from middlebox.load import load_deployment
 from middlebox.nfqueue import QUEUE_PACKETS
 from middlebox.profile import Deployment
+from middlebox.wants import plan_for
 from middlebox.yamlsource import ProfileError
 
 EngineMaker = Callable[[Deployment, Random, int], JudgesPackets]

@@ -10,7 +10,8 @@ import subprocess
 from typing import Final
 
 from middlebox.injector import write_sysctl
-from middlebox.kernel import GENERATIONS, SYSCTLS, Plan, Wiring, install_text, refresh_text, remove_text
+from middlebox.kernel import GENERATIONS, Wiring, install_text, refresh_text, remove_text, sysctls
+from middlebox.wants import Plan
 
 _RESTORE: Final = {4: "iptables-restore", 6: "ip6tables-restore"}
 # iptables-legacy wants a lock file in /run, which an ordinary user may not open; nobody else is in this namespace.
@@ -39,10 +40,7 @@ class Firewall:
         self._installed = True
         for family, command in _RESTORE.items():
             _finish(_start(command, install_text(self.plan, self._wiring, family=family, generation=1)))
-        if self.plan.wants:
-            self.refused_sysctls = tuple(
-                path for path, value in SYSCTLS.items() if not write_sysctl(path, value)
-            )
+        self._set_sysctls()
 
     def change_plan(self, plan: Plan) -> None:
         """Other rules from now on: returns when the kernel has them."""
@@ -50,6 +48,11 @@ class Firewall:
         self.next_generation()
         while self.busy:
             self.collect(wait=True)
+        self._set_sysctls()
+
+    def _set_sysctls(self) -> None:
+        knobs = sysctls(self.plan).items()
+        self.refused_sysctls = tuple(path for path, value in knobs if not write_sysctl(path, value))
 
     def next_generation(self) -> None:
         """Forget, soon, what connections were decided to be; does not wait for the kernel."""

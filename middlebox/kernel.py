@@ -1,4 +1,4 @@
-"""What must come to user space, and what the kernel does by itself, as text for iptables-restore.
+"""What comes to user space, and what the kernel does by itself, as text for iptables-restore.
 
 Pure: it makes text, `nfqueue` and `__main__` carry it out. It must never let a packet by that a rule could match;
 when in doubt a packet is queued. Only chains of our own, named TAMPERLAB-*, and jumps to them.
@@ -15,15 +15,13 @@ Sources: iptables-extensions(8): connmark, conntrack, mark, multiport, bpf, NFQU
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from middlebox.bpf import PAYLOAD_BYTECODE, TLS_BYTECODE
 from middlebox.decision import Offload
-from middlebox.dissect import DEFAULT_PORTS
-from middlebox.filters import Selector
 from middlebox.packet import FIN, RST, SYN
-from middlebox.profile import Deployment, Drop, KeyPart, Profile, Residual, Rule, StateFrom
+from middlebox.wants import Plan, Ports, Want
 
 QUEUE_NUMBER: Final = 2012
 """One queue carries IPv4 and IPv6 (chosen; queue numbers are per network namespace)."""
@@ -56,20 +54,16 @@ SYSCTLS: Final = {
     # Sequence numbers are what the ends make of them: conntrack must not call a packet invalid and lose its mark.
     "net/netfilter/nf_conntrack_tcp_be_liberal": "1",
     "net/netfilter/nf_conntrack_tcp_loose": "1",
-    "net/netfilter/nf_conntrack_checksum": "0",
     # Kept short so that thousands of connections a second do not fill the table (chosen).
     "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
     "net/netfilter/nf_conntrack_tcp_timeout_fin_wait": "30",
     # Forged packets come with any source address.
     "net/ipv4/conf/all/rp_filter": "0",
 }
-
-_STARTTLS = ("smtp", "imap", "pop")
-"""Where TLS may come later in a connection."""
+CHECKSUM_SYSCTL: Final = "net/netfilter/nf_conntrack_checksum"
+"""Whether a packet with a wrong checksum belongs to its connection. If not, it decides nothing for it."""
 
 _MULTIPORT_SLOTS = 15
-
-Ports = tuple[tuple[int, int], ...]
 
 _BOX = "TAMPERLAB-BOX"
 _DECIDED = "TAMPERLAB-DECIDED"
@@ -84,39 +78,6 @@ MANGLE_CHAINS: Final = (_BOX, _DECIDED, _ANSWERED, _DATA, _TLS, _NOT_TLS, _QUEUE
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
-    """Packets that some rule needs to see, whichever way they go.
-
-    transport: tcp, udp, other, any. ports, peer_ports: of one end and of the other, None for all. tls: only of
-    connections that begin with a TLS record; the kernel itself lets go of the others.
-    """
-
-    transport: str
-    ports: Ports | None
-    peer_ports: Ports | None
-    every_segment: bool
-    tls: bool = False
-
-    def __str__(self) -> str:
-        ports = " and ".join(",".join(_chunks(p)) for p in (self.ports, self.peer_ports) if p is not None)
-        what = "every segment" if self.every_segment else "TLS" if self.tls else "payload"
-        return f"{self.transport} {ports or 'all ports'}, {what}"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is queued. `flags`: TCP flags that bring a segment without payload to user space."""
-
-    wants: tuple[Want, ...]
-    flags: int
-
-    @property
-    def sees_syn(self) -> bool:
-        """Whether user space gets every SYN of the connections it is shown."""
-        return bool(self.flags & SYN) or all(want.every_segment for want in self.wants)
-
-
-@dataclass(frozen=True, slots=True)
 class Wiring:
     """Where the box stands: its two interfaces, and what happens to packets when it does not answer."""
 
@@ -126,73 +87,12 @@ class Wiring:
     queue: int = QUEUE_NUMBER
 
 
-def plan_for(deployment: Deployment) -> Plan:
-    """What the rules that apply to anybody at any time need to see."""
-    wants: dict[Want, None] = {}
-    flags = 0
-    for profile in deployment.profiles():
-        mine = [want for rule in profile.rules for want in _wants_of(rule, profile)]
-        wants.update(dict.fromkeys(mine))
-        if any(w.transport in ("tcp", "any") for w in mine):
-            flags |= _flags_of(profile)
-    needed = [w for w in wants if not any(_covers(other, w) for other in wants)]
-    # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it.
-    return Plan(tuple(sorted(needed, key=lambda want: want.tls)), flags)
-
-
-def _flags_of(profile: Profile) -> int:
-    tcp = profile.tcp
-    flags = SYN if tcp.state_from is not StateFrom.ANY else 0
-    flags |= RST if tcp.ends_on_rst else 0
-    return flags | (FIN if tcp.ends_on_fin else 0)
-
-
-def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
-    for selector in rule.when.needs.selectors:
-        want = _want_of(selector, every_segment=not selector.payload_only or profile.tcp.handshake)
-        if "tls" in selector.protocols and not want.every_segment:
-            ports = {**DEFAULT_PORTS, **profile.ports}
-            text_ports = sorted(port for protocol in _STARTTLS for port in ports[protocol])
-            yield replace(want, tls=True)
-            want = replace(want, ports=_among(tuple((port, port) for port in text_ports), want.ports))
-        if want.ports != ():
-            yield want
-        if rule.residual is not None:
-            yield _want_of_residual(want, rule.residual)
-
-
-def _want_of(selector: Selector, *, every_segment: bool) -> Want:
-    src, dst = selector.src_ports, selector.dst_ports
-    ports, peer = (dst, src) if dst is not None else (src, None)
-    return Want(selector.transport, ports, peer, every_segment)
-
-
-def _among(ports: Ports, allowed: Ports | None) -> Ports:
-    """Those of `ports`, single numbers, that lie in `allowed`."""
-    if allowed is None:
-        return ports
-    return tuple((low, high) for low, high in ports if any(a <= low <= b for a, b in allowed))
-
-
-def _want_of_residual(want: Want, residual: Residual) -> Want:
-    """A punished host is punished on its first SYN, and on every port that the key does not name."""
-    if KeyPart.OUTSIDE_PORT in residual.key or KeyPart.SERVER_PORT in residual.key:
-        return Want(want.transport, want.ports, want.peer_ports, True)
-    transport = "any" if any(isinstance(action, Drop) for action in residual.do) else "tcp"
-    return Want(transport, None, None, True)
-
-
-def _covers(wide: Want, narrow: Want) -> bool:
-    return (
-        wide != narrow
-        and wide.transport in (narrow.transport, "any")
-        and (wide.ports is None or (wide.ports, wide.peer_ports) == (narrow.ports, narrow.peer_ports))
-        and wide.every_segment >= narrow.every_segment
-        and wide.tls <= narrow.tls
-    )
-
-
 # --- text -----------------------------------------------------------------------------------------------------------
+
+
+def sysctls(plan: Plan) -> dict[str, str]:
+    """Knobs of the network namespace, below /proc/sys; none when nothing is queued."""
+    return {**SYSCTLS, CHECKSUM_SYSCTL: f"{plan.checks_checksum:d}"} if plan.wants else {}
 
 
 def install_text(plan: Plan, wiring: Wiring, *, family: int, generation: int) -> str:

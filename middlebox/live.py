@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Final, Protocol
 
@@ -26,9 +27,10 @@ from middlebox.events import Event
 from middlebox.firewall import Firewall
 from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
-from middlebox.kernel import ANSWERED, DROPPED, FIRST, GENERATION_SHIFT, ORIGINAL, REPLY, plan_for
+from middlebox.kernel import ANSWERED, DROPPED, FIRST, GENERATION_SHIFT, ORIGINAL, REPLY
 from middlebox.nfqueue import NEVER_NS, Overflow, Pace, Queue, QueuedPacket
 from middlebox.profile import Deployment
+from middlebox.wants import plan_for
 
 ERRORS_WRITTEN: Final = 20
 """A bug that strikes at every packet must not fill the disk (chosen); all are counted."""
@@ -81,7 +83,7 @@ class Box:
         fail_open: bool,
         clock: Callable[[], int],
     ) -> None:
-        self.packets = self.forged = self.dropped = self.offloaded = self.errors = 0
+        self.packets = self.forged = self.dropped = self.held = self.offloaded = self.errors = 0
         self.overflow = Overflow(0, 0)
         self.unsent = 0
         self._engine = engine
@@ -93,13 +95,14 @@ class Box:
         self._log = log
         self._fail_open = fail_open
         self._clock = clock
-        self._later: list[tuple[int, int, bytes]] = []
-        self._forged_later = 0
+        self._later: list[tuple[int, int, Callable[[], None]]] = []
+        self._put_off = 0
         self._stopping = False
         self._reload: Callable[[], Deployment] | None = None
         self._housekeeping_ns = 0
         self._pace = Pace()
         self.queue = Queue(queue_number, self._on_packet, self._pace, max_packets=queue_packets)
+        self.queue.hand_out_whole(on=firewall.plan.whole_packets)
 
     # --- from signal handlers ----------------------------------------------------------------------------------
 
@@ -138,7 +141,11 @@ class Box:
         self._pace.due_ns = NEVER_NS
         self.queue.serve()
         self._count_overflow()
-        self.unsent = len(self._later)
+        for _, _, action in self._later:
+            if isinstance(action, partial):
+                self.unsent += 1
+            else:
+                action()  # a held packet: the kernel would drop it with the queue
         self.queue.close()
 
     def _seconds_to_wait(self) -> float:
@@ -152,8 +159,7 @@ class Box:
     def _do_what_is_due(self, now: int) -> None:
         """Everything that waits for its time or was asked for by a signal; says when the next of it is due."""
         while self._later and self._later[0][0] <= now:
-            self._injector.send(heappop(self._later)[2])
-            self.forged += 1
+            heappop(self._later)[2]()
         change_ns = self._engine.next_change_ns
         if change_ns is not None and change_ns <= now:
             self._log.write(self._engine.advance(now))
@@ -221,22 +227,37 @@ class Box:
         elif drop:
             packet.drop()
         else:
-            packet.accept()
+            self._let_go_on(packet, decision, now)
         if decision.forged:
             self._forge(decision.forged, now)
         if decision.events:
             self._log.write(decision.events)
             self._bring_forward(self._engine.next_change_ns)
 
+    def _let_go_on(self, packet: QueuedPacket, decision: Decision, now: int) -> None:
+        if decision.replacement is not None:
+            packet.set_payload(decision.replacement)
+        if decision.hold_until_ns > now:
+            self.held += 1
+            self._do_later(decision.hold_until_ns, packet.accept)  # the kernel keeps it meanwhile
+        else:
+            packet.accept()
+
     def _forge(self, forged: Iterable[Forged], now: int) -> None:
         for one in forged:
             if one.send_at_ns <= now:
-                self._injector.send(one.data)
-                self.forged += 1
+                self._send(one.data)
             else:
-                self._forged_later += 1  # keeps packets of the same moment in order
-                heappush(self._later, (one.send_at_ns, self._forged_later, one.data))
-                self._bring_forward(one.send_at_ns)
+                self._do_later(one.send_at_ns, partial(self._send, one.data))
+
+    def _send(self, data: bytes) -> None:
+        self._injector.send(data)
+        self.forged += 1
+
+    def _do_later(self, due_ns: int, action: Callable[[], None]) -> None:
+        self._put_off += 1  # keeps what is due at the same moment in order
+        heappush(self._later, (due_ns, self._put_off, action))
+        self._bring_forward(due_ns)
 
     # --- what else happens -------------------------------------------------------------------------------------
 
@@ -257,6 +278,7 @@ class Box:
         self._generation = self._engine.generation
         self._firewall.change_plan(plan_for(deployment))
         self._sees_syn = self._firewall.plan.sees_syn
+        self.queue.hand_out_whole(on=self._firewall.plan.whole_packets)
 
     def _engine_failed(self, error: Exception, data: bytes, now: int) -> None:
         self.errors += 1
@@ -287,6 +309,7 @@ class Box:
         """What `run_ended` says."""
         return {
             "valid": self.valid, "packets": self.packets, "forged": self.forged, "dropped": self.dropped,
+            "held": self.held,
             "offloaded_flows": self.offloaded, "unsent": self.unsent, "engine_errors": self.errors,
             "queue": self.overflow._asdict() | {"receive_buffer_bytes": self.queue.receive_buffer_bytes},
         }  # fmt: skip

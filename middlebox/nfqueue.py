@@ -88,10 +88,14 @@ class Queue:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
         self.receive_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._configure(_NFQA_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, COPY_PACKET))
-        gso = struct.pack("!I", _NFQA_CFG_F_GSO)
-        self._configure(_NFQA_CFG_FLAGS, gso, _NFQA_CFG_MASK, gso)
         self._reader = _Reader(self._socket, pace)
         self.overflow()  # not readable: better said now than at the end of a run
+
+    def hand_out_whole(self, *, on: bool) -> None:
+        """Whether packets come as the kernel keeps them, up to 64 kB with the checksum still to be written, or cut into
+        what a wire carries, which is slower but can be rewritten."""
+        flag = struct.pack("!I", _NFQA_CFG_F_GSO)
+        self._configure(_NFQA_CFG_FLAGS, flag if on else bytes(4), _NFQA_CFG_MASK, flag)
 
     def fileno(self) -> int:
         return self._socket.fileno()

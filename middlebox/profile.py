@@ -134,6 +134,9 @@ class AnswerName(Enum):
     WRITTEN = "written"
 
 
+_FIVE_MINUTES = Constant(300)
+
+
 @dataclass(frozen=True, slots=True)
 class Dns:
     """Forge DNS answers to the query at hand, as if the server had sent them.
@@ -146,7 +149,7 @@ class Dns:
     a: tuple[bytes, ...]
     aaaa: tuple[bytes, ...]
     look: Look
-    ttl_s: Number = Constant(300)
+    ttl_s: Number = _FIVE_MINUTES
     authoritative: bool = False
     recursion_available: bool = True
     cyclic: bool = False

@@ -8,15 +8,7 @@ import pytest
 
 from middlebox import kernel
 from middlebox.filters import compile_filter
-from middlebox.kernel import (
-    Plan,
-    Want,
-    Wiring,
-    install_text,
-    plan_for,
-    refresh_text,
-    remove_text,
-)
+from middlebox.kernel import Wiring, install_text, refresh_text, remove_text, sysctls
 from middlebox.packet import RST, SYN
 from middlebox.profile import (
     Deployment,
@@ -31,6 +23,7 @@ from middlebox.profile import (
     StateFrom,
     TcpReading,
 )
+from middlebox.wants import Plan, Want, plan_for
 
 WIRING = Wiring("inside", "outside")
 CAREFREE = TcpReading(ends_on_rst=False)
@@ -86,6 +79,24 @@ def test_tls_is_looked_for_behind_what_others_want() -> None:
     """Where a rule wants to see a connection, that it is not TLS is no reason to let go of it."""
     plan = plan_for(deployment("tls", "http.host", "tcp.port == 8080 and tcp.payload contains 61"))
     assert [want.tls for want in plan.wants] == sorted(want.tls for want in plan.wants)
+
+
+def test_box_that_checks_ack_numbers_judges_itself_what_is_tls() -> None:
+    """The kernel would take junk with an implausible ACK for the beginning; such a box does not."""
+    plan = plan_for(deployment("tls.handshake.type == 1", tcp=TcpReading(checks_ack=True)))
+    assert not any(want.tls for want in plan.wants)
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_conntrack_checks_checksums_if_the_box_does(checks: bool) -> None:
+    """A packet that the box ignores must not decide anything in the kernel, and one that it reads must."""
+    plan = plan_for(deployment("tls", tcp=TcpReading(checks_checksum=checks)))
+    assert sysctls(plan)["net/netfilter/nf_conntrack_checksum"] == str(int(checks))
+
+
+def test_no_rule_sets_no_knob() -> None:
+    """A box that looks at nothing leaves the namespace as it is."""
+    assert plan_for(Deployment("none", ())).sysctls == {}
 
 
 def test_whole_payload_swallows_tls() -> None:

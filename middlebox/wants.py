@@ -1,0 +1,156 @@
+"""What must come to user space: worked out from the rules, the TCP knobs and the residuals of every profile in force.
+
+Pure, and never too little: when in doubt a packet is wanted. Counterpart of `kernel`, which says it to iptables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from middlebox.dissect import DEFAULT_PORTS
+from middlebox.filters import Selector
+from middlebox.packet import FIN, RST, SYN
+from middlebox.profile import (
+    Delay,
+    Deployment,
+    Drop,
+    KeyPart,
+    Profile,
+    Residual,
+    Rewrite,
+    Rule,
+    StateFrom,
+    Throttle,
+)
+
+Ports = tuple[tuple[int, int], ...]
+"""Ranges, both ends included."""
+
+_STARTTLS = ("smtp", "imap", "pop")
+"""Where TLS may come later in a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Packets that some rule needs to see, whichever way they go.
+
+    transport: tcp, udp, other, any. ports, peer_ports: of one end and of the other, None for all. tls: only of
+    connections that begin with a TLS record; the kernel itself lets go of the others.
+    """
+
+    transport: str
+    ports: Ports | None
+    peer_ports: Ports | None
+    every_segment: bool
+    tls: bool = False
+
+    def __str__(self) -> str:
+        ports = " and ".join(_in_words(p) for p in (self.ports, self.peer_ports) if p is not None)
+        what = "every segment" if self.every_segment else "TLS" if self.tls else "payload"
+        return f"{self.transport} {ports or 'all ports'}, {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is queued.
+
+    flags: TCP flags that bring a segment without payload to user space. checks_checksum: some box looks at checksums.
+    """
+
+    wants: tuple[Want, ...]
+    flags: int
+    whole_packets: bool = True
+    """Large packets may come as they are; not where some rule changes, holds or polices packets one by one."""
+    checks_checksum: bool = True
+
+    @property
+    def sees_syn(self) -> bool:
+        """Whether user space gets every SYN of the connections it is shown."""
+        return bool(self.flags & SYN) or all(want.every_segment for want in self.wants)
+
+
+def plan_for(deployment: Deployment) -> Plan:
+    """What the rules that apply to anybody at any time need to see."""
+    wants: dict[Want, None] = {}
+    flags = 0
+    for profile in deployment.profiles():
+        mine = [want for rule in profile.rules for want in _wants_of(rule, profile)]
+        wants.update(dict.fromkeys(mine))
+        if any(w.transport in ("tcp", "any") for w in mine):
+            flags |= _flags_of(profile)
+    needed = [w for w in wants if not any(_covers(other, w) for other in wants)]
+    # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it.
+    checks_checksum = any(profile.tcp.checks_checksum for profile in deployment.profiles())
+    return Plan(
+        tuple(sorted(needed, key=lambda want: want.tls)),
+        flags,
+        whole_packets=not any(
+            _handles_packets_singly(rule) for p in deployment.profiles() for rule in p.rules
+        ),
+        checks_checksum=checks_checksum,
+    )
+
+
+def _handles_packets_singly(rule: Rule) -> bool:
+    """Whether packets have to come one by one, and those without payload too."""
+    punishment = rule.residual.do if rule.residual is not None else ()
+    return any(isinstance(action, Rewrite | Throttle | Delay) for action in (*rule.do, *punishment))
+
+
+def _flags_of(profile: Profile) -> int:
+    tcp = profile.tcp
+    flags = SYN if tcp.state_from is not StateFrom.ANY else 0
+    flags |= RST if tcp.ends_on_rst else 0
+    return flags | (FIN if tcp.ends_on_fin else 0)
+
+
+def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
+    for selector in rule.when.needs.selectors:
+        every = not selector.payload_only or profile.tcp.handshake or _handles_packets_singly(rule)
+        want = _want_of(selector, every_segment=every)
+        # A box that checks ACK numbers ignores segments that the kernel would take for the beginning.
+        if "tls" in selector.protocols and not want.every_segment and not profile.tcp.checks_ack:
+            ports = {**DEFAULT_PORTS, **profile.ports}
+            text_ports = sorted(port for protocol in _STARTTLS for port in ports[protocol])
+            yield replace(want, tls=True)
+            want = replace(want, ports=_among(tuple((port, port) for port in text_ports), want.ports))
+        if want.ports != ():
+            yield want
+        if rule.residual is not None:
+            yield _want_of_residual(want, rule.residual)
+
+
+def _want_of(selector: Selector, *, every_segment: bool) -> Want:
+    src, dst = selector.src_ports, selector.dst_ports
+    ports, peer = (dst, src) if dst is not None else (src, None)
+    return Want(selector.transport, ports, peer, every_segment)
+
+
+def _among(ports: Ports, allowed: Ports | None) -> Ports:
+    """Those of `ports`, single numbers, that lie in `allowed`."""
+    if allowed is None:
+        return ports
+    return tuple((low, high) for low, high in ports if any(a <= low <= b for a, b in allowed))
+
+
+def _want_of_residual(want: Want, residual: Residual) -> Want:
+    """A punished host is punished on its first SYN, and on every port that the key does not name."""
+    if KeyPart.OUTSIDE_PORT in residual.key or KeyPart.SERVER_PORT in residual.key:
+        return Want(want.transport, want.ports, want.peer_ports, True)
+    transport = "any" if any(isinstance(action, Drop) for action in residual.do) else "tcp"
+    return Want(transport, None, None, True)
+
+
+def _covers(wide: Want, narrow: Want) -> bool:
+    return (
+        wide != narrow
+        and wide.transport in (narrow.transport, "any")
+        and (wide.ports is None or (wide.ports, wide.peer_ports) == (narrow.ports, narrow.peer_ports))
+        and wide.every_segment >= narrow.every_segment
+        and wide.tls <= narrow.tls
+    )
+
+
+def _in_words(ports: Ports) -> str:
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ports)
