@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 
-from middlebox.packet import PROTOCOL_TCP, PROTOCOL_UDP, Packet, decode
+from middlebox.packet import PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Packet, decode
 
 _SECTION_HEADER, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
@@ -206,8 +206,8 @@ Flow = tuple[int, bytes, int, bytes, int]
 """(protocol, client address, client port, server address, server port)"""
 
 
-def is_flow_packet(p: Packet) -> bool:
-    """Whether a packet belongs to a TCP or UDP conversation between two unicast hosts."""
-    if p.protocol not in (PROTOCOL_TCP, PROTOCOL_UDP):
+def is_between_hosts(p: Packet) -> bool:
+    """Whether a packet is TCP, UDP or ICMP from one unicast host to another, no link's own affairs."""
+    if p.protocol not in (PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP, PROTOCOL_ICMPV6):
         return False
     return p.dst[0] < 224 if p.version == 4 else p.dst[0] != 0xFF and p.src[:2] != b"\xfe\x80"

@@ -207,7 +207,9 @@ def replay(
     *,
     profile: Annotated[str, typer.Option("--profile", "-p", help="Profile, by name or file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Capture to write; events go beside it.")],
-    events: Annotated[Path | None, typer.Option(help="Ground truth; OUT with .events.jsonl if left out.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="Ground truth; OUT with .events.jsonl if left out.")
+    ] = None,
     inside: Annotated[list[str] | None, typer.Option(help="Network on the inside; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the box's dice.")] = 0,
 ) -> None:

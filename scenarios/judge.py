@@ -13,7 +13,8 @@ from middlebox.packet import ACK, PROTOCOL_TCP, SYN
 from scenarios.captures import Captured, read_capture
 from scenarios.checks import View, check, own_checks, problems_of
 from scenarios.detectors.two_ended import Finding, find_unsent_resets
-from scenarios.journeys import Journey, World as Places, collect, explain
+from scenarios.explanation import explain
+from scenarios.journeys import Journey, World as Places, collect
 from scenarios.model import Expectation
 from scenarios.record import FlowEnds, Play, StepRun, World
 
@@ -33,8 +34,9 @@ def judge(
     captures = {place: in_time_order(read_capture(path)) for place, path in paths.items()}
     for play in world.plays:
         assign_flows(play, captures)
-    world.journeys = collect(captures, places)
-    world.disagreements = explain(world.journeys, world.events)
+    journeys = collect(captures, places)
+    world.disagreements = explain(journeys, world.events, box=places.box)
+    world.journeys = journeys
     hosts = {name: {a for a, host in places.hosts.items() if host == name} for name in places.hosts.values()}
     findings = two_ended(captures, hosts, places)
     for play in world.plays:
@@ -118,6 +120,10 @@ def comment_on(journey: Journey) -> str:
         )
     elif journey.began_at == 2:
         notes.append("FROM NOWHERE: left the box, never went in, and no event says that it was forged")
+    if (rewritten := journey.rewritten) is not None:
+        notes.append(f"REWRITTEN by {rewritten['profile']}/{rewritten['rule']}")
+    elif journey.leaves_as is not None:
+        notes.append("TRANSLATED: sequence numbers moved, as data before it changed in length")
     if (dropped := journey.dropped) is not None:
         notes.append(f"DROPPED by {dropped['profile']}/{dropped['rule']}")
     notes += [

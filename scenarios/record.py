@@ -20,7 +20,8 @@ from typing import Any
 from middlebox.community import community_id
 from middlebox.packet import PROTOCOL_TCP, Packet
 from scenarios.detectors.two_ended import Finding
-from scenarios.journeys import Disagreement, Event, Journey
+from scenarios.explanation import Disagreement
+from scenarios.journeys import Event, Journey
 from scenarios.model import Step
 
 SCHEMA = 1

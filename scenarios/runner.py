@@ -137,6 +137,9 @@ class Stage:
         self._view = journey_map.World(
             hosts={ip_address(address).packed: name for name in ends for address in addresses[name]},
             inside=lambda address: any(ip_address(address) in network for network in networks),
+            box=frozenset(
+                ip_address(address).packed for end in lab.topology.nodes["box"].ends for address in (end.ipv4, end.ipv6)
+            ),
         )
 
     @property

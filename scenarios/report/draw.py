@@ -21,6 +21,7 @@ MIN_WIDTH, MAX_WIDTH = 60, 132
 _STYLES = {
     "forged": "bold red",
     "dropped": "bold magenta",
+    "rewritten": "bold magenta",
     "trigger": "bold yellow",
     "line": "dim",
     "time": "cyan",
@@ -41,11 +42,12 @@ class Signs:
     lost: str
     forged: str
     trigger: str
+    rewritten: str
     more: str
 
 
-UNICODE = Signs("│", "─", "┼", "├", "┤", "▶", "◀", "✗", "↯ FORGED", "◆", "…")
-ASCII = Signs("|", "-", "+", "|", "|", ">", "<", "X", "*** FORGED", "@", "...")
+UNICODE = Signs("│", "─", "┼", "├", "┤", "▶", "◀", "✗", "↯ FORGED", "◆", "≠ NOW", "…")
+ASCII = Signs("|", "-", "+", "|", "|", ">", "<", "X", "*** FORGED", "@", "*** NOW", "...")
 
 
 def draw(rows: Sequence[Row], flow: FlowEnds, *, width: int, ascii_only: bool = False) -> list[Text]:
@@ -133,6 +135,8 @@ class _Pen:
             return f"{self.signs.forged} {row.words} {row.numbers}" + (f" {row.text}" if row.text else "")
         if row.start == Column.BOX:
             return f"{row.words} {row.text}".strip()
+        if row.rewritten:
+            return f"{self.signs.rewritten} {row.numbers}"
         return f"{row.words} {row.numbers}" if row.text else row.numbers
 
     def _note(self, row: Row) -> Text:
@@ -156,7 +160,7 @@ class _Pen:
     def _style(self, row: Row) -> str:
         if row.forged:
             return _STYLES["forged"]
-        if row.dropped:
+        if row.dropped or row.rewritten:
             return _STYLES["dropped"]
         return _STYLES["trigger"] if row.triggered else ""
 
@@ -178,6 +182,9 @@ class _Pen:
             Text(f"{indent}{self.signs.trigger} set off rule {rule}", _STYLES["trigger"])
             for rule in triggered
         ]
+        rewriters = dict.fromkeys(row.rewritten for row in rows if row.rewritten)
+        rewritten = self.signs.rewritten
+        lines += [Text(f"{indent}{rewritten}: what rule {rule} made of it", _STYLES["rewritten"]) for rule in rewriters]
         if any(row.forged for row in rows):
             lines.append(
                 Text(f"{indent}{self.signs.forged}: by the box, in the other end's name", _STYLES["forged"])

@@ -37,7 +37,7 @@ class Row:
     start, end: columns it was seen to come from and to get to; complete: it got to its receiver (end) or, for a packet
     that was forged towards it, to that end
     words: TCP flags and length; numbers: relative seq and ack; text: what the payload says
-    forged, dropped: name of the rule; triggered: names of the rules it set off
+    forged, dropped, rewritten: name of the rule; triggered: names of the rules it set off
     seen: place -> [frame number, ms]; packets, n_bytes: more than one packet only in a folded row
     """
 
@@ -51,6 +51,7 @@ class Row:
     text: str = ""
     forged: str = ""
     dropped: str = ""
+    rewritten: str = ""
     triggered: tuple[str, ...] = ()
     seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     packets: int = 1
@@ -65,7 +66,7 @@ class Row:
             start=Column[data["from"].upper()], end=Column[data["to"].upper()], complete=data["arrived"],
             words=data["words"], numbers=data["numbers"], text=data["text"], forged=data["forged_by"] or "",
             dropped=data["dropped_by"] or "", triggered=tuple(data["triggered"]), packets=data["packets"],
-            n_bytes=data["bytes"],
+            n_bytes=data["bytes"], rewritten=data["rewritten_by"] or "",
             seen={place: (at["frame"], at["time_ms"]) for place, at in data["seen"].items()},
         )  # fmt: skip
 
@@ -82,6 +83,7 @@ class Row:
             "time_ms": self.time_ms, "direction": self.direction.word, "from": self.start.name.lower(),
             "to": self.end.name.lower(), "arrived": self.complete, "words": self.words, "numbers": self.numbers,
             "text": self.text, "forged_by": self.forged or None, "dropped_by": self.dropped or None,
+            "rewritten_by": self.rewritten or None,
             "triggered": list(self.triggered), "packets": self.packets, "bytes": self.n_bytes,
             "seen": {place: {"frame": frame, "time_ms": ms} for place, (frame, ms) in self.seen.items()},
         }  # fmt: skip
@@ -161,15 +163,23 @@ def _row(journey: Journey, flow: FlowEnds, zero_ns: int, numbers: _RelativeNumbe
         end=columns[journey.ended_at],
         complete=journey.arrived or not journey.places[-1],
         words=words,
-        numbers=numbers.words(p),
+        numbers=numbers.words(p) if journey.rewritten is None else _text_of(direction, journey.leaves_as),
         # a forged packet is not part of the stream that the reader follows
         text=reader.text(direction, p) if journey.began_at < 2 else Reader().text(direction, p),
         forged=_rule(journey.forged) or ("?" if journey.began_at == 2 else ""),
         dropped=_rule(journey.dropped),
+        rewritten=_rule(journey.rewritten),
         triggered=tuple(dict.fromkeys(_rule(event) for event in journey.matched)),
         seen=seen,
         n_bytes=p.payload_len,
     )
+
+
+def _text_of(direction: Direction, p: Packet | None) -> str:
+    """What a packet says by itself: one that is not part of the stream that the ladder's reader follows."""
+    if p is None:
+        return ""
+    return Reader().text(direction, p) or f"{flag_words(p)} {size_words(p.payload_len)}"
 
 
 def _rule(event: Event | None) -> str:
@@ -178,7 +188,7 @@ def _rule(event: Event | None) -> str:
 
 def _is_dull(row: Row) -> bool:
     """Nothing to see: a bare ACK, or data that goes on as before."""
-    special = row.forged or row.dropped or row.triggered or not row.complete
+    special = row.forged or row.dropped or row.rewritten or row.triggered or not row.complete
     opens_or_ends = any(word in row.words for word in ("SYN", "FIN", "RST"))
     return not special and not opens_or_ends and row.text in ("", TLS_DATA, TLS_CONTINUED)
 

@@ -9,7 +9,8 @@ from typing import Any
 from middlebox.load import load_profile
 from scenarios.checks import View, check, own_checks
 from scenarios.detectors.two_ended import find_unsent_resets
-from scenarios.journeys import collect, explain
+from scenarios.explanation import explain
+from scenarios.journeys import collect
 from scenarios.model import Count, Expectation, ExpectEvents, ExpectOutcome, Step
 from scenarios.record import MAIN, FlowEnds, Play, Record, StepRun, World
 from scenarios.result import to_json

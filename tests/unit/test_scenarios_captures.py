@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.utils import PcapNgWriter, wrpcap
 
 from middlebox.packet import decode
-from scenarios.captures import CaptureError, fingerprint, is_flow_packet, read_capture
+from scenarios.captures import CaptureError, fingerprint, is_between_hosts, read_capture
 from tests.unit.staged import starttls_block, write_pcap
 
 
@@ -121,4 +121,4 @@ def test_captures_staged_file_comes_back_whole(tmp_path: Path) -> None:
     assert [(c.number, c.time_ns, c.packet.data) for c in read] == [
         (c.number, c.time_ns, c.packet.data) for c in packets
     ]
-    assert all(is_flow_packet(captured.packet) for captured in read)
+    assert all(is_between_hosts(captured.packet) for captured in read)

@@ -9,7 +9,8 @@ import pytest
 
 from scenarios.checks import View, check, check_ground_truth, check_two_ended, problems_of
 from scenarios.detectors.two_ended import find_unsent_resets
-from scenarios.journeys import collect, explain
+from scenarios.explanation import explain
+from scenarios.journeys import collect
 from scenarios.model import (
     Count,
     Expectation,

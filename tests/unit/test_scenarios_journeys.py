@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
-from scenarios.journeys import Disagreement, Journey, collect, explain, is_afterwards
+from scenarios.explanation import Disagreement, explain
+from scenarios.journeys import Journey, collect, is_afterwards
 from tests.unit.staged import PLACES, Stage, handshake, starttls_block
 
 
@@ -43,77 +40,6 @@ def test_journeys_repeated_packets_are_journeys_of_their_own() -> None:
     stage.travel(twin, PLACES, at_ms=300)
     journeys, _ = journeys_of(stage)
     assert sorted(journey.ended_at for journey in journeys) == [0, 3]
-
-
-def without(stage: Stage, kind: str) -> list[dict[str, Any]]:
-    return [event for event in stage.events if event["event"] != kind]
-
-
-def test_journeys_forged_packet_that_no_event_tells_of_is_a_disagreement() -> None:
-    """A box that forges in secret is found out."""
-    stage = starttls_block()
-    stage.events = without(stage, "packet_forged")
-    _, disagreements = journeys_of(stage)
-    assert len(disagreements) == 2
-    assert "came from nowhere, and is in no event" in disagreements[0].what
-
-
-def test_journeys_event_without_its_packet_is_a_disagreement() -> None:
-    """A box that boasts is found out."""
-    stage = starttls_block()
-    for place in ("box-inside", "sim1"):
-        stage.captures[place] = [c for c in stage.captures[place] if not c.packet.flags & 4]
-    _, disagreements = journeys_of(stage)
-    assert [d.what for d in disagreements] == ["forged towards client by the events, on no wire"]
-
-
-def test_journeys_forged_packet_that_never_arrives_is_a_disagreement() -> None:
-    """What left the box must reach the end."""
-    stage = starttls_block()
-    stage.captures["sim1"] = [c for c in stage.captures["sim1"] if not c.packet.flags & 4]
-    _, disagreements = journeys_of(stage)
-    assert [d.what for d in disagreements] == ["forged, left the box at box-inside frame 9, never arrived"]
-
-
-@pytest.mark.parametrize("with_event", [True, False])
-def test_journeys_dropped_packet_is_explained_by_its_event_only(*, with_event: bool) -> None:
-    """A packet that went in and never came out was dropped, if the events say so."""
-    stage = Stage()
-    handshake(stage)
-    data = stage.send("client", "PA", b"forbidden", until="box-inside")
-    if with_event:
-        stage.drop("client", data)
-    journeys, disagreements = journeys_of(stage)
-    (vanished,) = [journey for journey in journeys if journey.ended_at == 1]
-    assert (vanished.dropped is not None) is with_event
-    assert bool(disagreements) is not with_event
-
-
-def test_journeys_flow_dropped_by_the_kernel_needs_one_event() -> None:
-    """After the first packet of a flow that is dropped whole, the kernel drops the rest without a word."""
-    stage = Stage()
-    first = stage.send("client", "S", until="box-inside")
-    stage.drop("client", first)
-    stage.send("client", "S", until="box-inside")
-    journeys, disagreements = journeys_of(stage)
-    assert [journey.dropped is not None for journey in journeys] == [True, True]
-    assert disagreements == []
-
-
-def test_journeys_dropped_event_for_a_packet_that_passed_is_a_disagreement() -> None:
-    """A box that says it dropped what it let through is found out."""
-    stage = Stage()
-    stage.drop("client", stage.send("client", "S"))
-    _, disagreements = journeys_of(stage)
-    assert [d.what for d in disagreements] == ["dropped by the events, but it passed or was never there"]
-
-
-def test_journeys_packet_sent_by_nobody_is_a_disagreement() -> None:
-    """A packet that comes into the box and that its host never sent."""
-    stage = Stage()
-    stage.travel(stage.packet("client", "S"), PLACES[1:])
-    _, disagreements = journeys_of(stage)
-    assert [d.what for d in disagreements] == ["first seen at box-inside frame 1, sent by nobody"]
 
 
 def test_journeys_reset_after_a_forged_one_only_says_that_all_is_over() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lab.pcapng import Heading, Record, Writer
 from scenarios.captures import read_capture
-from scenarios.journeys import collect, explain
+from scenarios.explanation import explain
+from scenarios.journeys import collect
 from scenarios.judge import assign_flows, comment_on, judge
 from scenarios.model import ExpectOutcome
 from scenarios.record import MAIN, Play, World

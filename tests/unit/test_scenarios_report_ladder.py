@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scenarios.journeys import collect, explain
+from scenarios.explanation import explain
+from scenarios.journeys import collect
 from scenarios.record import FlowEnds
 from scenarios.report.ladder import AFTERWARDS, FOLD_FROM, Column, Row, ladder
 from tests.unit.staged import Stage, handshake, starttls_block
