@@ -70,7 +70,9 @@ def running_box(
     assert process.stdout is not None
     with process.stdout:
         line = process.stdout.readline()
-        assert line, f"the box did not start: {errors.read_text()}"
+        if not line:
+            process.wait()
+            raise AssertionError(f"the box did not start: {errors.read_text()}")
         box = BoxProcess(process, events, json.loads(line), errors)
         try:
             yield box

@@ -137,7 +137,8 @@ def test_good_profile_is_taken_up_on_sighup(peers: Peers) -> None:
             profile.write_text(profile.read_text().replace("7000", "7001"))
             box.process.send_signal(signal.SIGHUP)
             until(lambda: box.events("reloaded"), "the event of the reload")
-            until(lambda: "7001" in peers.box.run(["ip6tables-save"]), "the new rules")
+            for command in ("iptables-save", "ip6tables-save"):
+                until(lambda command=command: "7001" in peers.box.run([command]), "the new rules")
             client.sendall(b"after")
             assert server.recv(100) == b"after"
         client, server = peers.connection(7001)

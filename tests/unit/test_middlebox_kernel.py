@@ -96,7 +96,7 @@ def test_conntrack_checks_checksums_if_the_box_does(checks: bool) -> None:
 
 def test_no_rule_sets_no_knob() -> None:
     """A box that looks at nothing leaves the namespace as it is."""
-    assert plan_for(Deployment("none", ())).sysctls == {}
+    assert sysctls(plan_for(Deployment("none", ()))) == {}
 
 
 def test_whole_payload_swallows_tls() -> None:
