@@ -3,6 +3,7 @@
 - A test in `tests/emulation` is marked `emulation`, one in `tests/e2e` is marked `e2e`.
 - Generated examples are the same in every run; `make test-deep` draws more of them, and fresh ones.
 - No test writes into the `runs` folder of the checkout.
+- Tests find `ip` and `iptables` as root does: an ordinary user's PATH on Debian lacks their directories.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from lab.sandbox import program_path
 
 FOLDER_MARKS = ("emulation", "e2e")
 
@@ -28,7 +31,8 @@ settings.register_profile(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marks asked for decide how many examples hypothesis draws."""
+    """Where programs are; how many examples hypothesis draws, by the marks asked for."""
+    os.environ["PATH"] = program_path()
     settings.load_profile("deep" if config.option.markexpr == "deep" else "same-every-time")
 
 

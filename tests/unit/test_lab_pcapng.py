@@ -66,7 +66,7 @@ def test_tshark_reads_what_we_write(tmp_path: Path) -> None:
         "frame.len",
         "frame.cap_len",
     ]
-    argv = ["tshark", "-r", tmp_path / "a.pcapng", "-T", "fields", "-E", "separator=|"]
+    argv = ["tshark", "-r", tmp_path / "a.pcapng", "-T", "fields", "-E", "separator=|", "-E", "occurrence=l"]
     for field in [*fields, "frame.comment"]:
         argv += ["-e", field]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
