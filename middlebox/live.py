@@ -219,29 +219,24 @@ class Box:
     def _answer(self, packet: QueuedPacket, decision: Decision, now: int) -> None:
         drop = decision.verdict is Verdict.DROP
         self.dropped += drop
+        verdict = packet.drop if drop else packet.accept
+        if decision.replacement is not None:
+            packet.set_payload(decision.replacement)
         if decision.offload and self._engine.generation == self._generation:
             self.offloaded += 1
             mark = ANSWERED | self._firewall.generation << GENERATION_SHIFT | decision.offload
             packet.set_mark(mark | DROPPED if drop else mark)
-            packet.repeat()
-        elif drop:
-            packet.drop()
+            verdict = packet.repeat
+        if decision.hold_until_ns > now:
+            self.held += 1
+            self._do_later(decision.hold_until_ns, verdict)  # the kernel keeps it meanwhile
         else:
-            self._let_go_on(packet, decision, now)
+            verdict()
         if decision.forged:
             self._forge(decision.forged, now)
         if decision.events:
             self._log.write(decision.events)
             self._bring_forward(self._engine.next_change_ns)
-
-    def _let_go_on(self, packet: QueuedPacket, decision: Decision, now: int) -> None:
-        if decision.replacement is not None:
-            packet.set_payload(decision.replacement)
-        if decision.hold_until_ns > now:
-            self.held += 1
-            self._do_later(decision.hold_until_ns, packet.accept)  # the kernel keeps it meanwhile
-        else:
-            packet.accept()
 
     def _forge(self, forged: Iterable[Forged], now: int) -> None:
         for one in forged:

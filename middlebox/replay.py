@@ -13,7 +13,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from heapq import heappop, heappush
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -68,6 +68,8 @@ class Replayed:
     others: int = 0
     forged: int = 0
     dropped: int = 0
+    rewritten: int = 0
+    held: int = 0
     errors: int = 0
 
     @property
@@ -175,6 +177,7 @@ class _Tape:
     log: EventLog | None
     result: Replayed = field(default_factory=Replayed)
     _later: list[tuple[int, int, Interface, bytes, str]] = field(default_factory=list)
+    _count: int = 0
 
     def write_due(self, now_ns: int) -> None:
         """Put in what was forged for a time before now."""
@@ -186,19 +189,29 @@ class _Tape:
     def take(self, decision: Decision, frame: Frame, offset: int, now_ns: int) -> None:
         """Write down one answer that is not just "let it pass"."""
         time_ns, interface, whole = frame
+        comments = _comments(decision.events)
+        passed = whole
+        if decision.replacement is not None:
+            passed = frame_like(whole, offset, interface.link_type, decision.replacement, turned=False)
+            self.result.rewritten += 1
         if decision.verdict is Verdict.DROP:
             self.result.dropped += 1
+        elif decision.hold_until_ns > now_ns:
+            self.result.held += 1
+            self._put_off(decision.hold_until_ns, interface, passed, "")
         elif self.writer is not None:
-            self.writer.write(time_ns, interface, whole)
-        comments = _comments(decision.events) if decision.forged else {}
+            self.writer.write(time_ns, interface, passed, comment=comments.get(passed[offset:], ""))
         for forged in decision.forged:
             self.result.forged += 1
             turned = not _same_source(forged.data, whole[offset:])
             made = frame_like(whole, offset, interface.link_type, forged.data, turned=turned)
-            when = max(forged.send_at_ns, now_ns)
-            heappush(self._later, (when, self.result.forged, interface, made, comments.get(forged.data, "")))
+            self._put_off(max(forged.send_at_ns, now_ns), interface, made, comments.get(forged.data, ""))
         if self.log is not None and decision.events:
             self.log.write(decision.events)
+
+    def _put_off(self, when_ns: int, interface: Interface, frame: bytes, comment: str) -> None:
+        self._count += 1  # keeps what is due at the same moment in order
+        heappush(self._later, (when_ns, self._count, interface, frame, comment))
 
     def note(self, happened: tuple[Event, ...]) -> None:
         if self.log is not None:
@@ -210,14 +223,16 @@ def _same_source(one: bytes, other: bytes) -> bool:
 
 
 def _comments(happened: Iterable[Event]) -> dict[bytes, str]:
-    """What Wireshark shows beside each forged packet."""
-    return {
-        bytes.fromhex(
-            event.details["packet"]
-        ): "tamperlab: forged towards the {towards} by rule {rule} of {profile}".format(**event.details)
-        for event in happened
-        if event.kind == "packet_forged"
-    }
+    """What Wireshark shows beside packets that were made or changed, by their bytes."""
+    comments = {}
+    for event in happened:
+        by = "by rule {rule} of {profile}".format(**event.details) if "rule" in event.details else ""
+        if event.kind == "packet_forged":
+            data = bytes.fromhex(event.details["packet"])
+            comments[data] = f"tamperlab: forged towards the {event.details['towards']} {by}"
+        elif event.kind == "packet_rewritten":
+            comments[bytes.fromhex(event.details["rewritten"])] = f"tamperlab: rewritten {by}"
+    return comments
 
 
 def replay(
@@ -303,8 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = replay(
                 arguments.capture, engine, inside=arguments.inside or INSIDE, output=output, log=log
             )
-            figures = {"packets": result.packets, "forged": result.forged, "dropped": result.dropped}
-            log.write([events.run_ended(start_ns, {"valid": result.valid, **figures})])
+            log.write([events.run_ended(start_ns, {"valid": result.valid, **asdict(result)})])
     except (ProfileError, CaptureError) as error:
         print(error, file=sys.stderr)
         return 2

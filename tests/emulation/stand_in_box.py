@@ -5,6 +5,8 @@ as the event `handled`, so that a test can tell what came to user space. Words o
 
     accept | drop       the verdict
     offload=N           flags of `decision.Offload`
+    instead=HEX         what goes on in place of the packet
+    hold=NS             how long the packet waits
     forge=HEX           a packet to send now;  later=NS:HEX  a packet to send in so many nanoseconds
     generation          decisions so far count no more
     raise               a bug in the engine
@@ -47,6 +49,7 @@ class ObedientEngine:
             },
         )  # fmt: skip
         verdict, offload, forged = Verdict.ACCEPT, Offload.NONE, []
+        replacement, hold_until_ns = None, 0
         for word in words:
             name, _, value = word.partition("=")
             match name:
@@ -54,6 +57,10 @@ class ObedientEngine:
                     verdict = Verdict.DROP
                 case "offload":
                     offload = Offload(int(value))
+                case "instead":
+                    replacement = bytes.fromhex(value)
+                case "hold":
+                    hold_until_ns = now_ns + int(value)
                 case "forge":
                     forged.append(Forged(bytes.fromhex(value), now_ns))
                 case "later":
@@ -65,7 +72,7 @@ class ObedientEngine:
                     raise RuntimeError("asked to")
                 case "crash":
                     return nothing()
-        return Decision(verdict, offload, tuple(forged), (handled,))
+        return Decision(verdict, offload, tuple(forged), (handled,), replacement, hold_until_ns)
 
     def advance(self, _now_ns: int) -> tuple[Event, ...]:
         return ()

@@ -163,6 +163,40 @@ def retransmissions(peers: Peers) -> int:
     return counters["TcpExt:TCPTimeouts"] + counters["TcpExt:TCPLossProbes"]
 
 
+def test_held_packet_goes_on_when_its_time_has_come(peers: Peers, box: BoxProcess) -> None:
+    """What comes later and is not held overtakes it; nothing is lost."""
+    client, server = peers.connection(7000)
+    with client, server:
+        client.sendall(b"hold=50000000 ")
+        client.sendall(b"offload=0 ")
+        got = b""
+        while len(got) < 24:
+            got += server.recv(1000)
+        assert got == b"hold=50000000 offload=0 "
+    assert box.stop() == 0
+    (ended,) = box.events("run_ended")
+    assert ended["held"] == 1
+
+
+def test_held_packet_of_a_decided_connection_is_kept_and_decided(peers: Peers, box: BoxProcess) -> None:
+    """One answer may both hold a packet and let the rest of its connection go."""
+    client, server = peers.connection(7000)
+    with client, server:
+        say(client, server, f"hold=20000000 offload={Offload.PASS:d}")
+        say(client, server, "unwatched")
+    assert talked(box) == ["hold=20000000"]
+
+
+def test_held_packets_go_on_when_the_box_ends(peers: Peers, box: BoxProcess) -> None:
+    """A box that is told to end does not swallow what it holds."""
+    client, server = peers.connection(7000)
+    with client, server:
+        client.sendall(b"hold=60000000000")
+        until(lambda: box.handled()[-1] == ["hold=60000000000"], "the packet in the box")
+        assert box.stop() == 0
+        assert server.recv(1000) == b"hold=60000000000"
+
+
 def payload_on_7000(peers: Peers) -> Path:
     """A profile that reads payload only."""
     profile = peers.folder / "payload.yaml"

@@ -354,6 +354,20 @@ def test_delayed_forgery_stands_at_its_time(tmp_path: Path) -> None:
     assert packets.index(made[1]) == 9
 
 
+def test_replaced_and_held_packets_go_on_changed_and_later(tmp_path: Path) -> None:
+    """What goes on instead of a packet stands in its frame; what is held stands at its new time."""
+    packets = talk()
+    source = write(tmp_path / "in.pcap", packets)
+    instead = bytes(packets[1])[14:-4] + b"else"
+    begin = START_S * 10**9
+    engine = Scripted(PASS, Decision(replacement=instead, hold_until_ns=begin + 350_000_000))
+    result = run(source, engine, tmp_path / "out.pcapng")
+    assert (result.rewritten, result.held, result.dropped) == (1, 1, 0)
+    frames = [bytes(packet) for packet in rdpcap(str(tmp_path / "out.pcapng"))]
+    assert [frames.index(bytes(packets[number])) for number in (0, 2, 3, 4)] == [0, 1, 2, 4]
+    assert frames[3] == bytes(packets[1])[:14] + instead
+
+
 def test_other_frames_are_copied(tmp_path: Path) -> None:
     """ARP is nobody's business here, and stays."""
     arp = Ether() / ARP()
