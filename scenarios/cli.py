@@ -86,7 +86,7 @@ def list_scenarios(*, as_json: AsJson = False) -> None:
 @app.command()
 def run(
     scenarios: Annotated[
-        list[str], typer.Argument(metavar="SCENARIO...", help="Names (tamperlab list) or files.")
+        list[str], typer.Argument(metavar="SCENARIO", help="Names (tamperlab list) or files.")
     ],
     *,
     as_json: AsJson = False,
@@ -99,7 +99,10 @@ def run(
     ] = False,
     all_ladders: Annotated[bool, typer.Option("--all", help="Show the packets of every connection.")] = False,
 ) -> None:
-    """Build the network, play scenarios with their controls, show what happened and whether it is as expected."""
+    """Play scenarios with their controls.
+
+    Builds the network, runs the steps, shows what happened packet by packet and whether it is as expected.
+    """
     from scenarios.load import load_scenario
 
     plays = [_restricted(load_scenario(name), family, mail, seed) for name in scenarios]
@@ -160,7 +163,10 @@ def profiles(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """The middleboxes, or one of them with the source of each of its values."""
+    """The middleboxes.
+
+    With a name: that one, value by value, each with its source.
+    """
     from middlebox.load import load_profile, profile_names
     from scenarios.report.profiles import print_profile, profile_json, profiles_table
 
@@ -181,9 +187,12 @@ def profiles(
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario or profile files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Scenario or profile files.")],
 ) -> None:
-    """Read scenario and profile files and show everything that is wrong with them."""
+    """Show what is wrong with files.
+
+    Reads scenario and profile files; every problem comes with its line and column.
+    """
     from middlebox.load import load_deployment
     from middlebox.yamlsource import ProfileError, ScenarioError
     from scenarios.load import load_scenario
@@ -213,7 +222,10 @@ def replay(
     inside: Annotated[list[str] | None, typer.Option(help="Network on the inside; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the box's dice.")] = 0,
 ) -> None:
-    """Let a box read a capture instead of a wire, and write what would have come out."""
+    """Put a capture through a box.
+
+    No network and no root: the box reads the capture and writes what would have come out.
+    """
     from middlebox.replay import main as replay_main
 
     argv = [str(capture), "--profile", profile, "--output", str(output), "--seed", str(seed)]
@@ -233,7 +245,10 @@ def shell(
     mail: Mail = None,
     seed: Seed = None,
 ) -> None:
-    """A prompt inside a scenario's network, with its servers, captures and box running."""
+    """A prompt inside a network.
+
+    The scenario's network with servers, captures and box running; nothing is judged.
+    """
     from scenarios.load import load_scenario
 
     play = _restricted(load_scenario(scenario), None, mail, seed)
@@ -250,7 +265,10 @@ def shell(
 
 @app.command()
 def doctor(*, as_json: AsJson = False) -> None:
-    """Is this machine ready? If not, the command that makes it so."""
+    """Is this machine ready?
+
+    If not, the command that makes it so, one line for each thing.
+    """
     from scenarios.doctor import examine
 
     found = examine()
@@ -267,7 +285,11 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context) -> None:
-    """What the box costs, as ratios of plain forwarding. Options: tamperlab bench --help is make bench's own."""
+    """What the box costs.
+
+    Throughput, connections and reaction time as ratios of plain forwarding; options of its own: python -m
+    scenarios.bench --help.
+    """
     from scenarios.bench.__main__ import main as bench_main
 
     sys.argv[1:] = context.args
