@@ -110,7 +110,8 @@ def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
         every = not selector.payload_only or profile.tcp.handshake or _handles_packets_singly(rule)
         want = _want_of(selector, every_segment=every)
         # A box that checks ACK numbers ignores segments that the kernel would take for the beginning.
-        if "tls" in selector.protocols and not want.every_segment and not profile.tcp.checks_ack:
+        over_tcp = "tls" in selector.protocols and selector.transport == "tcp"
+        if over_tcp and not want.every_segment and not profile.tcp.checks_ack:
             ports = {**DEFAULT_PORTS, **profile.ports}
             text_ports = sorted(port for protocol in _STARTTLS for port in ports[protocol])
             yield replace(want, tls=True)

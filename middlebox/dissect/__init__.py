@@ -26,6 +26,7 @@ from middlebox.dissect.http import HttpDissector, http_plan
 from middlebox.dissect.http_message import READS_ALL, HttpReading
 from middlebox.dissect.imap import ImapDissector
 from middlebox.dissect.pop import PopDissector
+from middlebox.dissect.quic import READS_ALL as QUIC_READS_ALL, QuicDissector, QuicReading, quic_plan
 from middlebox.dissect.smtp import SmtpDissector
 from middlebox.dissect.ssh import SshDissector
 from middlebox.dissect.text import TextDissector
@@ -39,6 +40,7 @@ _DISSECTORS: tuple[type[Dissector], ...] = (
     HttpDissector,
     DnsStreamDissector,
     SshDissector,
+    QuicDissector,
 )
 
 ALL_FIELDS: Mapping[str, FieldSpec] = {
@@ -93,14 +95,19 @@ def datagram_dissector_for(
     ports: Mapping[str, frozenset[int]],
     *,
     wanted_fields: frozenset[str] | None = None,
+    quic: QuicReading = QUIC_READS_ALL,
 ) -> Dissector | None:
     """A new dissector for one flow of UDP datagrams or of another IP protocol, or None if nothing wanted can be in it.
 
     protocol: IP protocol number; ports are 0 where it has none. The rest is as in `dissector_for`.
+    quic: see `QuicReading`.
     """
     parts: list[Dissector] = []
-    if protocol == PROTOCOL_UDP and "dns" in wanted and server_port in ports.get("dns", ()):
-        parts.append(DnsDatagramDissector(dns_plan(wanted_fields)))
+    if protocol == PROTOCOL_UDP:
+        if "dns" in wanted and server_port in ports.get("dns", ()):
+            parts.append(DnsDatagramDissector(dns_plan(wanted_fields)))
+        if "quic" in wanted:
+            parts.append(QuicDissector(quic_plan(wanted_fields, quic)))
     return one_of(parts)
 
 
@@ -114,6 +121,7 @@ __all__ = [
     "FieldType",
     "Fields",
     "HttpReading",
+    "QuicReading",
     "Value",
     "datagram_dissector_for",
     "dissector_for",

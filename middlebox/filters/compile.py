@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from middlebox.packet import Packet
@@ -20,6 +21,8 @@ from .runtime import HELPERS
 Value = int | str | bytes | bool
 Fields = dict[str, list[Value]]
 Matches = Callable[[Packet, FlowView, Fields], bool]
+# A filter that names one of these looks for TLS handshakes in QUIC too.
+_NAMES_QUIC = re.compile(r"\b(?:quic|udp)\b")
 MayMatch = Callable[[Packet, FlowView, frozenset[str]], bool]
 
 
@@ -51,14 +54,15 @@ def compile_filter(
     `dissected`: the fields that dissectors offer, all of middlebox.dissect unless given.
     """
     try:
-        fields = _all_fields() if dissected is None else _known_fields(dissected)
-        return _compile(text, fields)
+        in_quic = _NAMES_QUIC.search(text) is not None
+        fields = _all_fields(in_quic) if dissected is None else _known_fields(dissected, in_quic=in_quic)
+        return _compile(text, fields, in_quic=in_quic)
     except FilterError as error:
         error.locate(text, file=file, line=line, column=column)
         raise
 
 
-def _compile(text: str, fields: Mapping[str, Field]) -> CompiledFilter:
+def _compile(text: str, fields: Mapping[str, Field], *, in_quic: bool) -> CompiledFilter:
     tree = Checker(fields).test(parse(text))
     generator = Generator()
     test, possible = generator.test(tree), can_match(tree, generator)
@@ -68,20 +72,26 @@ def _compile(text: str, fields: Mapping[str, Field]) -> CompiledFilter:
     )
     namespace: dict[str, object] = {**HELPERS, **generator.constants}
     exec(compile(source, f"<filter {text!r}>", "exec"), namespace)  # noqa: S102 - our own code; what a user wrote is in it only as literals
-    return CompiledFilter(text, namespace["matches"], namespace["may_match"], needs_of(tree), source)  # type: ignore[arg-type]
+    needs = needs_of(tree)
+    if in_quic and "tls" in needs.protocols:
+        needs = replace(needs, protocols=needs.protocols | {"quic"})
+    return CompiledFilter(text, namespace["matches"], namespace["may_match"], needs, source)  # type: ignore[arg-type]
 
 
-def _known_fields(dissected: Mapping[str, FieldSpecLike]) -> Mapping[str, Field]:
+def _known_fields(dissected: Mapping[str, FieldSpecLike], *, in_quic: bool) -> Mapping[str, Field]:
     from middlebox.dissect.base import field_group
 
     return {
         **BUILT_IN,
-        **{name: dissected_field(name, spec, field_group(name)) for name, spec in dissected.items()},
+        **{
+            name: dissected_field(name, spec, field_group(name), in_quic=in_quic)
+            for name, spec in dissected.items()
+        },
     }
 
 
 @cache
-def _all_fields() -> Mapping[str, Field]:
+def _all_fields(in_quic: bool) -> Mapping[str, Field]:  # noqa: FBT001 - the key of a cache
     from middlebox.dissect import ALL_FIELDS
 
-    return _known_fields(ALL_FIELDS)
+    return _known_fields(ALL_FIELDS, in_quic=in_quic)

@@ -327,30 +327,37 @@ INSTEAD: Mapping[str, str] = {
     "ssl": "write tls",
 }
 
-# Where each dissected protocol is found; the others are found over TCP and over UDP.
+# Where each dissected protocol is found. TLS is found in QUIC by filters that name quic or udp: they alone pay for
+# opening Initials.
 OVER_TCP = frozenset({"smtp", "imap", "pop", "tls", "http", "ssh", "bittorrent", "socks", "pptp"})
 OVER_UDP = frozenset({"quic", "wg", "isakmp", "l2tp"})
-OVER_IP = {"gre": Presence(("p.protocol == 47",), (), "other"), "esp": Presence((), (), "any")}
-_OVER_TCP_OR_UDP = Presence(("p.protocol in (6, 17)",))
+OVER_TCP_OR_UDP = frozenset({"dns", "openvpn"})
+OVER_IP = {"gre": 47, "esp": 50}  # protocol number
 
 
-def _carrier(protocol: str) -> Presence:
+def _carrier(protocol: str, *, in_quic: bool) -> Presence:
+    """What a packet must be to carry a dissected protocol."""
     if protocol in OVER_IP:
-        return OVER_IP[protocol]
-    if protocol in OVER_TCP or protocol in OVER_UDP:
-        return Presence(*((_TCP.same, (), "tcp") if protocol in OVER_TCP else (_UDP.same, (), "udp")))
-    return _OVER_TCP_OR_UDP
+        return Presence((f"p.protocol == {OVER_IP[protocol]}",), (), "other")
+    if protocol in OVER_TCP_OR_UDP or protocol == "tls" and in_quic:
+        return Presence(("p.protocol in (6, 17)",))
+    if protocol in OVER_UDP:
+        return Presence(_UDP.same, (), "udp")
+    return Presence(_TCP.same, (), "tcp") if protocol in OVER_TCP else ALWAYS
 
 
-def dissected_field(name: str, spec: FieldSpecLike, group: str) -> Field:
-    """A dissector's field as the compiler sees it."""
+def dissected_field(name: str, spec: FieldSpecLike, group: str, *, in_quic: bool = False) -> Field:
+    """A dissector's field as the compiler sees it. `in_quic`: handshake fields may stand in QUIC as well."""
     kinds = {"UINT": Type.NUMBER, "STRING": Type.TEXT}
     protocol = group.partition(".")[0]
+    carrier = _carrier(protocol, in_quic=in_quic).and_also(f"{name!r} in fields")
+    if protocol == "tls" and not in_quic:
+        carrier = carrier.and_also("p.protocol == 6")
     return Field(
         name,
         kinds.get(spec.type.name) or Type[spec.type.name],
         spec.description,
-        _carrier(protocol).and_also(f"{name!r} in fields"),
+        carrier,
         Origin.DISSECTED,
         many=f"fields[{name!r}]",
         maximum=(1 << 64) - 1,

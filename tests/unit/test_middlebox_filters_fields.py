@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import ALL_FIELDS, field_group
+from middlebox.dissect import ALL_FIELDS, Fields, field_group
 from middlebox.filters import BUILT_IN, Origin, compile_filter
-from middlebox.filters.fields import INSTEAD, OVER_TCP
+from middlebox.filters.fields import INSTEAD, OVER_IP, OVER_TCP, OVER_TCP_OR_UDP, OVER_UDP
 from middlebox.flow import Direction, Side
 from tests.unit.filter_kit import Flow, matches, tcp, udp
 
@@ -25,18 +25,42 @@ def test_every_built_in_field_can_be_asked_for(name: str) -> None:
 def test_every_dissected_field_can_be_asked_for(name: str) -> None:
     """It is there when the dissector found it, needs that dissector, and may come while its group is alive."""
     compiled = compile_filter(name)
-    assert compiled.matches(tcp(b"x"), Flow(), {name: [True]})
-    assert not compiled.matches(tcp(b"x"), Flow(), {})
-    assert compiled.needs.protocols == {name.partition(".")[0]}
+    protocol = name.partition(".")[0]
+    packet = tcp(b"x") if protocol in OVER_TCP | OVER_TCP_OR_UDP else udp(b"x")
+    packet.protocol = OVER_IP.get(protocol, packet.protocol)
+    assert compiled.matches(packet, Flow(), {name: [True]})
+    assert not compiled.matches(packet, Flow(), {})
+    assert protocol in compiled.needs.protocols
     sender = ALL_FIELDS[name].sent_by or Direction.CLIENT_TO_SERVER
     flow = Flow(direction=sender)
-    assert compiled.may_match(tcp(), flow, frozenset({field_group(name)}))
-    assert not compiled.may_match(tcp(), flow, frozenset())
+    assert compiled.may_match(packet, flow, frozenset({field_group(name)}))
+    assert not compiled.may_match(packet, flow, frozenset())
 
 
-def test_every_dissector_is_known_to_read_tcp_or_not() -> None:
-    """A protocol that is not in the list would be asked of every packet: right, but slow."""
-    assert {name.partition(".")[0] for name in ALL_FIELDS} <= OVER_TCP
+def test_every_dissector_is_known_by_what_carries_it() -> None:
+    """A protocol that is not in the lists would be asked of every packet: right, but slow."""
+    known = OVER_TCP | OVER_UDP | OVER_TCP_OR_UDP | OVER_IP.keys()
+    assert {name.partition(".")[0] for name in ALL_FIELDS} <= known
+
+
+@pytest.mark.parametrize(
+    ("text", "in_quic"),
+    [
+        ('tls.handshake.extensions_server_name == "a"', False),
+        ('tcp and tls.handshake.extensions_server_name == "a"', False),
+        ('quic and tls.handshake.extensions_server_name == "a"', True),
+        ('udp.srcport > udp.dstport and tls.handshake.extensions_server_name == "a"', True),
+    ],
+)
+def test_hello_in_quic_is_for_filters_that_name_quic_or_udp(text: str, in_quic: bool) -> None:
+    """They alone pay for opening Initials; a rule on TLS that names neither means TLS over TCP."""
+    compiled = compile_filter(text)
+    fields: Fields = {"quic": [True], "tls.handshake.extensions_server_name": ["a"]}
+    packet = udp(b"x", sport=50000, dport=443)
+    assert compiled.matches(packet, Flow(), fields) is in_quic
+    assert compiled.may_match(packet, Flow(), frozenset({"quic", "tls.handshake"})) is in_quic
+    assert ("quic" in compiled.needs.protocols) is in_quic
+    assert compiled.needs.selectors[0].transport == ("udp" if in_quic else "tcp")
 
 
 def test_names_with_advice_are_no_fields() -> None:
