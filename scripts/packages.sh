@@ -15,11 +15,12 @@ packages_core=(
 packages_servers=(
     postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd libsasl2-modules
     nginx openssh-server openssh-client
-    swaks libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl libnet-dns-perl
+    swaks libnet-ssleay-perl libio-socket-inet6-perl        # without them swaks has no TLS, no IPv6
     msmtp
 )
 packages_test=(
     tshark                  # the independent oracle
+    iperf3                  # fills links whose rate is tested
     vagrant                 # `vagrant validate`
 )
 packages_dev=()
