@@ -10,14 +10,18 @@ Must never: excuse a packet. What no event explains is a disagreement.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from middlebox.packet import Packet, decode, flag_letters
+from middlebox.packet import SYN, Packet, decode, flag_letters
 from scenarios.captures import fingerprint
 from scenarios.journeys import Event, Journey, community_id_of
+
+
+BOX_TRANSIT_NS = 20_000_000
+"""No packet takes longer through the box, unless it is held, which an event says (chosen; usual are 0.1 to 5 ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,27 @@ def explain(
         if trigger is not None and event.get("acted", True):
             trigger.matched.append(event)
     return disagreements
+
+
+def without_cut_off(
+    disagreements: Iterable[Disagreement],
+    journeys: Iterable[Journey],
+    *,
+    ended_ns: int,
+    earlier: Collection[str],
+) -> list[Disagreement]:
+    """Less those about packets that the captures may hold in part: under way as they began or as they ended.
+
+    ended_ns: until then all captures hold everything; earlier: Community IDs of connections that were open before.
+    """
+    opened = {community_id_of(j.packet) for j in journeys if j.packet.flags & SYN}
+
+    def cut_off(journey: Journey) -> bool:
+        last_ns = max(captured.time_ns for captured in journey.seen.values())
+        flow = community_id_of(journey.packet)
+        return last_ns > ended_ns - BOX_TRANSIT_NS or (flow in earlier and flow not in opened)
+
+    return [d for d in disagreements if d.event is not None or d.journey is None or not cut_off(d.journey)]
 
 
 # --- rewritten -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from middlebox.packet import ACK, PROTOCOL_TCP, SYN
 from scenarios.captures import Captured, read_capture
 from scenarios.checks import View, check, own_checks, problems_of
 from scenarios.detectors.two_ended import Finding, find_unsent_resets
-from scenarios.explanation import explain
+from scenarios.explanation import explain, without_cut_off
 from scenarios.journeys import Journey, World as Places, collect
 from scenarios.model import Expectation
 from scenarios.record import FlowEnds, Play, StepRun, World
@@ -35,7 +35,8 @@ def judge(
     for play in world.plays:
         assign_flows(play, captures)
     journeys = collect(captures, places)
-    world.disagreements = explain(journeys, world.events, box=places.box)
+    found = explain(journeys, world.events, box=places.box)
+    world.disagreements = without_cut_off(found, journeys, ended_ns=world.ended_ns, earlier=world.earlier)
     world.journeys = journeys
     hosts = {name: {a for a, host in places.hosts.items() if host == name} for name in places.hosts.values()}
     findings = two_ended(captures, hosts, places)

@@ -11,7 +11,7 @@ Must never: decide anything. `scenarios.checks` judges, `scenarios.runner` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -151,6 +151,7 @@ class World:
     """One box (or none) and everything that was captured meanwhile.
 
     captures: folder of the pcapng files; events: what the box wrote, empty without one
+    ended_ns: until then the captures hold everything; earlier: Community IDs of connections that were open before
     problems: why this world proves nothing, one line each; empty when it is valid
     """
 
@@ -166,6 +167,8 @@ class World:
     checks: list[CheckResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     box: dict[str, Any] = field(default_factory=dict)
+    ended_ns: int = 1 << 63
+    earlier: Collection[str] = ()
 
     @property
     def is_control(self) -> bool:

@@ -129,6 +129,7 @@ class Stage:
         self._cast = cast
         self._directory = directory
         self._stack = stack
+        self._earlier: set[str] = set()
         addresses = {name: (host.ipv4, host.ipv6) for name, host in lab.hosts.items()}
         self._addresses: Mapping[str, tuple[str, str]] = addresses
         ends = [*lab.topology.subscribers, *(name for name in lab.topology.servers if name != "dns")]
@@ -138,7 +139,9 @@ class Stage:
             hosts={ip_address(address).packed: name for name in ends for address in addresses[name]},
             inside=lambda address: any(ip_address(address) in network for network in networks),
             box=frozenset(
-                ip_address(address).packed for end in lab.topology.nodes["box"].ends for address in (end.ipv4, end.ipv6)
+                ip_address(address).packed
+                for end in lab.topology.nodes["box"].ends
+                for address in (end.ipv4, end.ipv6)
             ),
         )
 
@@ -164,7 +167,13 @@ class Stage:
         captures.wait_ready()
         if box is not None:
             box.wait_ready()
-        world = World(plan.name, plan.why, self._directory / plan.captures, box is not None)
+        world = World(
+            plan.name,
+            plan.why,
+            self._directory / plan.captures,
+            box is not None,
+            earlier=frozenset(self._earlier),
+        )
         yield Running(self, plan, box, world)
         self.lab.wait_until_quiet()
         status = None
@@ -172,6 +181,7 @@ class Stage:
             status = box.stop()
             world.box = {"status": status, **box.ready}
             world.events = read_events(box.events)
+        world.ended_ns = time.time_ns()
         for name, count in captures.stop().items():
             if count.dropped:
                 world.problems.append(f"the capture of {name} missed {count.dropped} packets")
@@ -180,6 +190,7 @@ class Stage:
             play.delivered = delivered.get(play.family, [])
             world.problems += play.problems
         judge(world, plan.expect, captures.paths, self._view, box_status=status)
+        self._earlier |= {journey_map.community_id_of(journey.packet) for journey in world.journeys}
 
     def _start_captures(self, plan: Plan) -> Captures:
         directory = self._directory / plan.captures

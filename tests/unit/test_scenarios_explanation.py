@@ -9,7 +9,7 @@ import pytest
 from middlebox.events import Trigger, packet_rewritten
 from middlebox.flow import Direction
 from middlebox.packet import decode
-from scenarios.explanation import Disagreement, explain
+from scenarios.explanation import Disagreement, explain, without_cut_off
 from scenarios.journeys import Journey, collect
 from scenarios.report.ladder import ladder
 from tests.unit.staged import BEGIN_NS, PLACES, Stage, handshake, starttls_block
@@ -170,3 +170,29 @@ def test_explanation_box_may_speak_for_itself() -> None:
     journeys = collect(stage.sorted(), stage.world)
     assert explain(journeys, [], box=frozenset({Stage.pack("198.51.100.1")})) == []
     assert len(explain(journeys, [])) == 1
+
+
+def test_explanation_packets_cut_off_at_either_end_of_the_captures_are_no_lies() -> None:
+    """What was under way as captures ended, or belongs to a connection from before, may be held in part."""
+    stage = Stage()
+    handshake(stage)
+    begin_ms = stage.time_ms
+    stage.send("client", "PA", b"last words", until="box-inside")
+    journeys, disagreements = journeys_of(stage)
+    flow = {event["flow"]["community_id"] for event in starttls_block().events}
+    end_ns = BEGIN_NS + round((begin_ms + 16) * 1e6)
+    late = BEGIN_NS + 10**12
+    assert len(disagreements) == 1
+    assert without_cut_off(disagreements, journeys, ended_ns=end_ns, earlier=()) == []
+    assert without_cut_off(disagreements, journeys, ended_ns=late, earlier=()) == disagreements
+    assert without_cut_off(disagreements, journeys, ended_ns=late, earlier=flow) == disagreements
+    assert without_cut_off(disagreements, journeys[3:], ended_ns=late, earlier=flow) == []
+
+
+def test_explanation_event_without_its_packet_is_never_excused() -> None:
+    """What the box wrote down must be on the wire, whenever it was."""
+    stage = starttls_block()
+    for place in ("box-inside", "sim1"):
+        stage.captures[place] = [c for c in stage.captures[place] if not c.packet.flags & 4]
+    journeys, disagreements = journeys_of(stage)
+    assert without_cut_off(disagreements, journeys, ended_ns=0, earlier=()) == disagreements
