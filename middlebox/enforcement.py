@@ -18,9 +18,12 @@ from middlebox.events import Event
 from middlebox.flow import Direction
 from middlebox.forge import Forger, Occasion
 from middlebox.judgement import Judgement
+from middlebox.live_rules import blocked_directions
 from middlebox.marks import HostMarks
+from middlebox.packet import SYN
 from middlebox.policer import Policer
 from middlebox.profile import Action, Mark, Rewrite, Rule, Throttle
+from middlebox.reading import fresh_payload
 from middlebox.residual import ResidualTable, Sentence, key_of
 from middlebox.translation import Translation
 
@@ -38,8 +41,8 @@ class Enforcement:
         self._forger = Forger(rng)
         self._stats = stats
 
-    def carry_out(self, rule: Rule, judgement: Judgement, fields: Fields) -> bool:
-        """Do what a rule says whose filter matched. True: a residual has begun, so others may be concerned now."""
+    def note_match(self, rule: Rule, judgement: Judgement, fields: Fields) -> None:
+        """Write down that a filter matched, throw the rule's dice, and remember its marks for the rules after it."""
         flow = judgement.flow
         acts = rule.probability >= 1.0 or self._rng.random() < rule.probability
         self._stats["matched"] += 1
@@ -56,32 +59,50 @@ class Enforcement:
                 fields=_jsonable(fields),
             )
         )
-        if not acts:
-            return False
-        self._act(rule, rule.do, judgement)
-        if rule.residual is None:
-            return False
-        key = key_of(rule.residual.key, judgement.packet, flow.ingress, flow.direction)
-        sentence = self.residuals.start(rule, judgement.profile, key, judgement.now_ns)
-        judgement.events.append(_residual_event("residual_started", sentence, judgement))
-        return True
+        if acts:
+            judgement.acting.append(rule)
+            self._remember(rule.do, judgement)
+
+    def carry_out(self, judgement: Judgement) -> bool:
+        """Do what the rules say that act on this packet. True: a residual has begun, so others may be concerned now."""
+        acting = judgement.acting
+        self._act([(rule, rule.do) for rule in acting], judgement)
+        starting = [rule for rule in acting if rule.residual is not None]
+        for rule in starting:
+            assert rule.residual is not None
+            flow = judgement.flow
+            key = key_of(rule.residual.key, judgement.packet, flow.ingress, flow.direction)
+            sentence = self.residuals.start(rule, judgement.profile, key, judgement.now_ns)
+            judgement.events.append(_residual_event("residual_started", sentence, judgement))
+            judgement.offload = Offload.NONE  # every packet of its like has to be seen from now on
+        return bool(starting)
 
     def punish(self, sentence: Sentence, judgement: Judgement) -> None:
         """Do to this packet what the residual of an earlier match says."""
         assert sentence.rule.residual is not None
+        judgement.punished = True
         judgement.events.append(_residual_event("residual_hit", sentence, judgement))
-        self._act(sentence.rule, sentence.rule.residual.do, judgement)
+        self._remember(sentence.rule.residual.do, judgement)
+        self._act([(sentence.rule, sentence.rule.residual.do)], judgement)
 
-    def keep_blocked(self, rule: Rule, judgement: Judgement) -> None:
-        """Nothing of this direction passes any more; the kernel may see to that."""
-        self._drop(rule, judgement)
-        to_server, to_client = judgement.flow.blocked
-        judgement.offload |= Offload.DROP_CLIENT_TO_SERVER if to_server else Offload.NONE
-        judgement.offload |= Offload.DROP_SERVER_TO_CLIENT if to_client else Offload.NONE
+    def keep_stopped(self, judgement: Judgement) -> bool:
+        """Drop what may not pass because of an earlier packet: its direction is blocked, or its bytes were dropped
+        once. False: it may pass. The kernel may keep up a block, unless every packet has to be seen to be punished."""
+        flow = judgement.flow
+        blocked_by = flow.blocked[flow.direction]
+        rule = blocked_by or flow.halves[flow.direction].dropped_by(judgement.packet)
+        if rule is None:
+            return False
+        self.drop(rule, judgement)
+        if blocked_by is not None and not judgement.punished:
+            judgement.offload |= blocked_directions(flow)
+        return True
 
-    def drop_again(self, rule: Rule, judgement: Judgement) -> None:
-        """The same bytes again that were dropped before: a retransmission."""
-        self._drop(rule, judgement)
+    def start_over(self) -> None:
+        """Other rules are in force: nobody is punished, marked or counted by the old ones."""
+        self.residuals.clear()
+        self.marks.clear()
+        self._forger.start_over()
 
     def end_due(self, now_ns: int) -> list[Event]:
         """Let go of those whose time is over."""
@@ -98,29 +119,38 @@ class Enforcement:
             for s in self.residuals.end_due(now_ns)
         ]
 
-    def _act(self, rule: Rule, actions: tuple[Action, ...], judgement: Judgement) -> None:
+    def _act(self, todo: list[tuple[Rule, tuple[Action, ...]]], judgement: Judgement) -> None:
+        """What all rules together want decides first whether the packet passes: the numbers of what is forged and the
+        counts of what is changed depend on it."""
         flow, packet = judgement.flow, judgement.packet
-        goes_on = judgement.verdict is Verdict.ACCEPT and passes(actions, judgement.program.profile.placement)
+        placement = judgement.program.profile.placement
+        goes_on = all(passes(actions, placement) for _, actions in todo)
+        if goes_on:
+            self._rewrite(todo, judgement)
         occasion = Occasion(packet, flow, flow.direction, judgement.now_ns, goes_on)
-        planned = plan(actions, self._forger, occasion)
-        for direction, forged in planned.forged:
-            judgement.forge(rule, direction, forged)
-        self._stats["forged"] += len(planned.forged)
-        for mark in planned.marks:
-            self._remember(mark, judgement)
-        if planned.rewrites and goes_on:
-            self._rewrite(rule, planned.rewrites, judgement)
-        if planned.hold_ns:
-            judgement.hold(rule, judgement.now_ns + planned.hold_ns)
-        if planned.throttle is not None and flow.policer is None:
-            self._throttle(rule, planned.throttle, judgement)
-        if planned.drop:
-            flow.halves[flow.direction].remember_drop(packet, rule)
-            flow.blocked = (
-                rule if Direction.CLIENT_TO_SERVER in planned.block else flow.blocked[0],
-                rule if Direction.SERVER_TO_CLIENT in planned.block else flow.blocked[1],
-            )
-            self._drop(rule, judgement)
+        for rule, actions in todo:
+            planned = plan(actions, self._forger, occasion)
+            for direction, forged in planned.forged:
+                judgement.forge(rule, direction, forged)
+            self._stats["forged"] += len(planned.forged)
+            if planned.hold_ns:
+                judgement.hold(rule, judgement.now_ns + planned.hold_ns)
+            if planned.throttle is not None and flow.policer is None:
+                self._throttle(rule, planned.throttle, judgement)
+            if planned.drop:
+                self._stop(rule, planned.block, judgement)
+
+    def _stop(self, rule: Rule, block: set[Direction], judgement: Judgement) -> None:
+        """Drop the packet, and see to it that neither its bytes nor the blocked directions pass later."""
+        flow = judgement.flow
+        if not judgement.punished:  # a sentence ends by itself: what it drops may pass afterwards
+            flow.halves[flow.direction].remember_drop(judgement.packet, rule)
+            flow.stopped = True
+        if block:
+            flow.block(rule, block)
+            if not judgement.punished:
+                judgement.offload |= blocked_directions(flow)
+        self.drop(rule, judgement)
 
     def treat(self, judgement: Judgement) -> None:
         """What is done to every packet of a connection that is policed or translated, after the rules."""
@@ -129,48 +159,69 @@ class Enforcement:
             return
         policer = flow.policer
         if policer is not None and not policer.lets_pass(len(packet.data), flow.direction, judgement.now_ns):
-            self._drop(policer.rule, judgement)
-        elif flow.translation is not None and judgement.replacement is None:
-            judgement.replacement = flow.translation.apply(packet, flow.direction)
-
-    def _rewrite(self, rule: Rule, rewrites: list[Rewrite], judgement: Judgement) -> None:
-        """Change the packet; from the first change of length on the connection's numbers are translated."""
-        flow, packet = judgement.flow, judgement.packet
-        payload, flags = packet.payload, None
-        for rewrite in rewrites:
-            payload = rewritten_payload(rewrite, payload)
-            flags = rewrite.flags if rewrite.flags is not None else flags
-        if payload == packet.payload and flags is None:
+            self.drop(policer.rule, judgement)
             return
-        translation = flow.translation or Translation()
-        if len(payload) != len(packet.payload):
-            flow.translation = translation
-        replacement = translation.apply(packet, flow.direction, payload=payload, flags=flags)
-        if replacement is not None:
-            self._stats["rewritten"] += 1
-            judgement.rewrite(rule, replacement)
+        translation = flow.translation
+        if translation is None and judgement.flags is None:
+            return
+        carried = (translation or Translation()).apply(packet, flow.direction, flags=judgement.flags)
+        if carried is None:
+            return
+        judgement.replacement = carried.data
+        flagged_by = () if judgement.flagged_by is None else (judgement.flagged_by,)
+        changed_by = dict.fromkeys((*carried.rules, *flagged_by))
+        self._stats["rewritten"] += bool(changed_by)
+        for rule in changed_by:
+            judgement.note_rewritten(rule, carried.data)
+
+    def _rewrite(self, todo: list[tuple[Rule, tuple[Action, ...]]], judgement: Judgement) -> None:
+        """Note what is to be changed in the packet; `treat` changes it, now and whenever it is sent again."""
+        flow, packet = judgement.flow, judgement.packet
+        rewrites = [(rule, a) for rule, actions in todo for a in actions if isinstance(a, Rewrite)]
+        if not rewrites:
+            return
+        old = new = fresh_payload(packet, flow.halves[flow.direction])
+        changed_by = rewrites[0][0]
+        for rule, rewrite in rewrites:
+            if rewrite.flags is not None:
+                judgement.flags = rewrite.flags
+                judgement.flagged_by = rule
+            if old and (changed := rewritten_payload(rewrite, new)) != new:
+                new, changed_by = changed, rule
+        if new == old:
+            return
+        if flow.translation is None:
+            flow.translation = Translation()
+            flow.treated = True
+        start = (packet.seq + packet.payload_len - len(old) + bool(packet.flags & SYN)) & 0xFFFFFFFF
+        flow.translation.edits[flow.direction].note(start, old, new, changed_by)
 
     def _throttle(self, rule: Rule, throttle: Throttle, judgement: Judgement) -> None:
         rate = self._forger.draw(throttle.rate_bits_per_s, of=throttle)
         flow = judgement.flow
         flow.policer = Policer(rule, rate, throttle.burst_bytes, throttle.directions, judgement.now_ns)
+        flow.treated = True
         judgement.events.append(
             events.throttle_started(
                 judgement.now_ns, flow.name, rule=rule.name, profile=judgement.profile, rate_bits_per_s=rate
             )
         )
 
-    def _remember(self, mark: Mark, judgement: Judgement) -> None:
+    def _remember(self, actions: tuple[Action, ...], judgement: Judgement) -> None:
         flow = judgement.flow
-        if not mark.key:
-            flow.own_marks |= {mark.word}
+        for mark in actions:
+            if not isinstance(mark, Mark):
+                continue
             flow.marks |= {mark.word}
-            return
-        key = key_of(mark.key, judgement.packet, flow.ingress, flow.direction)
-        self.marks.set(mark, key, judgement.now_ns)
+            if mark.key:
+                key = key_of(mark.key, judgement.packet, flow.ingress, flow.direction)
+                self.marks.set(mark, key, judgement.now_ns)
+            else:
+                flow.own_marks |= {mark.word}
 
-    def _drop(self, rule: Rule, judgement: Judgement) -> None:
-        self._stats["dropped"] += 1
+    def drop(self, rule: Rule, judgement: Judgement) -> None:
+        """Do not let this packet pass."""
+        self._stats["dropped"] += judgement.verdict is Verdict.ACCEPT
         judgement.drop(rule)
 
 

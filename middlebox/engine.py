@@ -15,24 +15,30 @@ from typing import TYPE_CHECKING
 from middlebox import events, packet as wire
 from middlebox.assignment import Assignment
 from middlebox.decision import PASS, Decision, Offload
-from middlebox.dissect.base import NOTHING_ALIVE, Fields
+from middlebox.dissect.base import Fields
 from middlebox.enforcement import Enforcement
 from middlebox.events import Event
 from middlebox.flow import Direction, Side
-from middlebox.flowtable import EndKey, Flow, FlowTable, HandshakeStep, LiveRules
+from middlebox.flowtable import EndKey, Flow, FlowTable
 from middlebox.judgement import Judgement
-from middlebox.packet import Packet
-from middlebox.profile import Deployment, Rule, StateFrom, TcpReading
+from middlebox.live_rules import LiveRulesTable, offload_of_stopped
+from middlebox.packet import ACK, PROTOCOL_TCP, SYN, Packet
+from middlebox.profile import Deployment, StateFrom, TcpReading
 from middlebox.program import Program
-from middlebox.reading import read_datagram, read_segment, reads_payload_of
+from middlebox.reading import is_sound, overtakes, read_datagram, read_segment, reads_payload_of
 
 if TYPE_CHECKING:  # the dice are handed in; the core imports none
     from random import Random
 
 FIRST_UNPRIVILEGED_PORT = 1024
 
-_OFFLOADS = tuple(Decision(offload=Offload(bits)) for bits in range(4))
-"""Pass it, and the kernel may pass the named directions by itself from now on."""
+_LET_GO = Decision(offload=Offload.PASS)
+"""Pass it, and the kernel may pass the rest of its connection by itself."""
+
+# Taken out of their enums once: looking them up there costs as much as the rest of a step.
+_TO_SERVER, _TO_CLIENT = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
+_INSIDE = Side.INSIDE
+_ANY_STATE = StateFrom.ANY
 
 
 class Engine:
@@ -41,6 +47,9 @@ class Engine:
     def __init__(self, deployment: Deployment, rng: Random, start_ns: int) -> None:
         self.stats: Tally[str] = Tally()
         self._enforcement = Enforcement(rng, self.stats)
+        self._residuals = self._enforcement.residuals
+        self._marks = self._enforcement.marks
+        self._flows = FlowTable(max_flows=1, idle_ns=0)
         self.generation = 0
         self._take_up(deployment, start_ns)
 
@@ -48,14 +57,14 @@ class Engine:
         self.deployment = deployment
         self._assignment = Assignment(deployment, now_ns)
         readings = [profile.tcp for profile in deployment.profiles()] or [TcpReading()]
-        self._flows = FlowTable(max(r.max_flows for r in readings), max(r.idle_ns for r in readings))
-        self._enforcement.residuals.clear()
-        self._live: dict[LiveRules, LiveRules] = {}  # one copy of each: most connections have the same
+        self._flows.resize(max(r.max_flows for r in readings), max(r.idle_ns for r in readings))
+        self._enforcement.start_over()
+        self._live = LiveRulesTable()
         self._new_generation()
 
     def _new_generation(self) -> None:
         """What the kernel was told about connections counts no more; each is judged anew at its next packet."""
-        self.generation = self.generation % 255 + 1
+        self.generation += 1
 
     # --- time --------------------------------------------------------------------------------------------------
 
@@ -111,168 +120,183 @@ class Engine:
         if p is None:
             self.stats["undecoded"] += 1
             return PASS
-        flow, opened = self._flow_of(p, now_ns, ingress, sent_by, first=first)
+        protocol = p.protocol << 16
+        key = (p.src, p.sport | protocol, p.dst, p.dport | protocol)
+        flow = None if first else self._known(p, key)
+        opened = flow is None
         if flow is None:
-            return PASS
-        if flow.generation != self.generation:
-            self._assign(flow, p, ingress)  # and finds its live rules below, when the packet is read
+            flow = self._open(p, key, now_ns, ingress, sent_by)
+            if flow.program is None:
+                return _LET_GO
+            if not _may_open(p, flow.program.profile.tcp):
+                return self._answer_stranger(p, flow, flow.program, now_ns)
+            self._flows.add(flow)
+            self.stats["flows"] += 1
+        else:
+            flow.ingress = ingress
+            flow.last_ns = now_ns
+            if flow.generation != self.generation:
+                self._reassign(flow, p)
         program = flow.program
         if program is None:
-            self._flows.remove(flow)
-            return _OFFLOADS[Offload.PASS]
+            return self._leave_alone(p, flow)
         flow.packets += 1
         flow.bytes += len(data)
-        if (judgement := self._judged_before(p, flow, program, now_ns)) is not None:
-            return _conclude(judgement, opened=opened)
-        fields: Fields = {}
-        alive = flow.alive
-        if p.protocol == wire.PROTOCOL_TCP and p.payload_start > p.l4:  # a later fragment has no header
-            if not reads_payload_of(p, flow, program.profile.tcp):
-                return PASS
-            read_segment(p, flow, program, fields)
-        elif flow.dissector is not None and p.protocol != wire.PROTOCOL_TCP:
-            read_datagram(p, flow, flow.dissector, fields)
-        if flow.alive is not alive:
-            flow.live = None
-        if self._enforcement.marks:
-            flow.marks = flow.own_marks | self._enforcement.marks.of(p, flow.ingress, flow.direction, now_ns)
-        # What this packet completed can match, even if nothing of the kind can come any more.
-        direction = flow.direction
-        rules = (
-            program.rules[direction] if flow.live is None and fields else self._live_rules(flow, p)[direction]
-        )
-        for rule in rules:
-            if rule.when.matches(p, flow, fields):
-                if judgement is None:
-                    judgement = Judgement(p, flow, program, now_ns)
-                if self._enforcement.carry_out(rule, judgement, fields):
-                    self._new_generation()  # some of what the kernel was allowed to pass is punished now
-        if p.flags & program.ending_flags:
-            self._flows.remove(flow)
-        if flow.stays:
+        judgement = None
+        if flow.stopped or self._residuals.in_force:
+            judgement = self._judged_before(p, flow, program, now_ns)
+        if judgement is None:
+            judgement = self._judge(p, flow, program, now_ns)
+        if flow.treated or (judgement is not None and judgement.flags is not None):
             judgement = judgement or Judgement(p, flow, program, now_ns)
             self._enforcement.treat(judgement)
         if judgement is not None:
-            return _conclude(judgement, opened=opened)
-        decision = self._offload(flow, self._live_rules(flow, p))
-        if opened and decision.offload is not Offload.PASS:
+            if opened:
+                judgement.events.insert(0, events.flow_seen(now_ns, flow.name))
+            return judgement.decision()
+        decision = PASS if p.flags & program.ending_flags else self._let_go(p, flow, program)
+        if opened and decision is not _LET_GO:
             return Decision(offload=decision.offload, events=(events.flow_seen(now_ns, flow.name),))
         return decision
 
     def _judged_before(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
         """What follows from earlier packets alone: a residual, a blocked connection, bytes that were dropped once."""
-        residuals = self._enforcement.residuals
-        sentence = residuals.find(p, flow.ingress, flow.direction, now_ns) if residuals else None
-        blocked_by = flow.blocked[flow.direction]
-        dropped = flow.halves[flow.direction].dropped
-        if sentence is None and blocked_by is None and dropped is None:
+        sentence = self._residuals.find(p, flow.ingress, flow.direction, program.profile.name, now_ns)
+        if sentence is None and not flow.stopped:
             return None
         judgement = Judgement(p, flow, program, now_ns)
         if sentence is not None:
             self._enforcement.punish(sentence, judgement)
-        elif blocked_by is not None:
-            self._enforcement.keep_blocked(blocked_by, judgement)
-        elif (dropped_by := flow.halves[flow.direction].dropped_by(p)) is not None:
-            self._enforcement.drop_again(dropped_by, judgement)
+        stopped = flow.stopped and self._enforcement.keep_stopped(judgement)
+        return judgement if stopped or sentence is not None else None
+
+    def _judge(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
+        """Read the packet and do what the rules say that match it; None when there is nothing to be said about it."""
+        fields: Fields = {}
+        alive = flow.alive
+        direction = flow.direction
+        shown = p
+        if p.protocol == PROTOCOL_TCP and p.payload_start > p.l4:
+            if not reads_payload_of(p, flow, program.profile.tcp):
+                return None
+            if program.rewrites[direction] and (rule := overtakes(p, flow, program)) is not None:
+                judgement = Judgement(p, flow, program, now_ns)
+                self._enforcement.drop(rule, judgement)
+                return judgement
+            shown = read_segment(p, flow, program, fields)
+        elif flow.dissector is not None:
+            read_datagram(p, flow, flow.dissector, fields)
+        if flow.alive is not alive or program.counts:
+            flow.live = None
+        if self._marks.in_use:
+            flow.marks = flow.own_marks | self._marks.of(p, flow.ingress, direction, now_ns)
+        # What this packet completed can match, even if nothing of the kind can come any more.
+        if flow.live is None and fields:
+            rules = program.rules[direction]
         else:
-            return None
-        return judgement
+            rules = (flow.live or self._live.find(p, flow, program)).rules[direction]
+        matched: Judgement | None = None
+        for rule in rules:
+            if rule.when.matches(shown, flow, fields):
+                matched = matched or Judgement(p, flow, program, now_ns)
+                self._enforcement.note_match(rule, matched, fields)
+        if matched is not None and self._enforcement.carry_out(matched):
+            self._new_generation()  # some of what the kernel was allowed to pass is punished now
+        if p.flags & program.ending_flags and flow.translation is None:
+            self._flows.remove(flow)
+        return matched
 
-    def _flow_of(
-        self, p: Packet, now_ns: int, ingress: Side, sent_by: Direction | None, *, first: bool
-    ) -> tuple[Flow | None, bool]:
-        """The connection of a packet, and whether it was made just now. None: nobody here wants to remember it."""
-        sport = p.sport | p.protocol << 16
-        dport = p.dport | p.protocol << 16
-        if not first:
-            flow = self._flows.get((p.src, sport, p.dst, dport))
-            direction = Direction.CLIENT_TO_SERVER
+    def _let_go(self, p: Packet, flow: Flow, program: Program) -> Decision:
+        """Tell the kernel which directions of this connection need no more looking at."""
+        live = flow.live or self._live.find(p, flow, program)
+        if flow.stopped:
+            return Decision(offload=offload_of_stopped(flow, live))
+        if not live.over:
+            return live.answer
+        self._flows.remove(flow)
+        self.stats["offloaded_flows"] += 1
+        return _LET_GO
+
+    def _answer_stranger(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Decision:
+        """A packet of a connection that nobody here wants to remember passes, unless its hosts are punished."""
+        if self._residuals.in_force:
+            judgement = self._judged_before(p, flow, program, now_ns)
+            if judgement is not None:
+                return judgement.decision()
+        return PASS
+
+    def _leave_alone(self, p: Packet, flow: Flow) -> Decision:
+        """No rule applies to a subscriber any more; numbers that a rule has moved stay moved."""
+        if flow.translation is None:
+            self._flows.remove(flow)
+            return _LET_GO
+        carried = flow.translation.apply(p, flow.direction)
+        return PASS if carried is None else Decision(replacement=carried.data)
+
+    # --- connections -------------------------------------------------------------------------------------------
+
+    def _known(self, p: Packet, key: EndKey) -> Flow | None:
+        """The remembered connection that this packet belongs to, with its direction set."""
+        flow = self._flows.get(key)
+        if flow is not None:
+            flow.direction = _TO_SERVER
+        else:
+            src, sport, dst, dport = key
+            flow = self._flows.get((dst, dport, src, sport))
             if flow is None:
-                flow = self._flows.get((p.dst, dport, p.src, sport))
-                direction = Direction.SERVER_TO_CLIENT
-            if flow is not None and not _is_new_connection(p, flow, direction):
-                flow.direction = direction
-                flow.ingress = ingress
-                flow.last_ns = now_ns
-                return flow, False
-        return self._open(p, (p.src, sport, p.dst, dport), now_ns, ingress, sent_by), True
+                return None
+            flow.direction = _TO_CLIENT
+        return None if p.protocol == PROTOCOL_TCP and _is_new_connection(p, flow) else flow
 
-    def _open(
-        self, p: Packet, key: EndKey, now_ns: int, ingress: Side, sent_by: Direction | None
-    ) -> Flow | None:
-        program, _ = self._assignment.of(p.src if ingress is Side.INSIDE else p.dst)
-        tcp = p.protocol == wire.PROTOCOL_TCP
-        if tcp and program is not None and not _may_open(p, program.profile.tcp):
-            return None
-        if sent_by is Direction.SERVER_TO_CLIENT or (sent_by is None and _sent_by_server(p)):
-            key = (key[2], key[3], key[0], key[1])
-            flow = Flow(key, ingress.opposite, now_ns)
-            flow.direction = Direction.SERVER_TO_CLIENT
+    def _open(self, p: Packet, key: EndKey, now_ns: int, ingress: Side, sent_by: Direction | None) -> Flow:
+        if sent_by is _TO_CLIENT or (sent_by is None and _sent_by_server(p)):
+            src, sport, dst, dport = key
+            flow = Flow((dst, dport, src, sport), ingress.opposite, now_ns)
+            flow.direction = _TO_CLIENT
+            flow.ingress = ingress
         else:
             flow = Flow(key, ingress, now_ns)
-        flow.ingress = ingress
-        self._flows.add(flow)
-        self.stats["flows"] += 1
+        if p.flags & SYN:
+            flow.halves[flow.direction].start((p.seq + 1) & 0xFFFFFFFF)
+        flow.generation = self.generation
+        flow.program, flow.subscriber = self._assignment.of(p.src if ingress is _INSIDE else p.dst)
+        if flow.program is not None:
+            self._give_dissector(flow, p, flow.program)
         return flow
 
-    def _assign(self, flow: Flow, p: Packet, ingress: Side) -> None:
-        """Give a connection the rules that are in force for its subscriber now."""
-        before = flow.program
-        flow.program, flow.subscriber = self._assignment.of(p.src if ingress is Side.INSIDE else p.dst)
+    def _reassign(self, flow: Flow, p: Packet) -> None:
+        """Give a connection the rules now in force for its subscriber; the kernel may have passed parts of it."""
+        live, before = flow.live, flow.program
         flow.generation = self.generation
         flow.live = None
-        if flow.program is not None and flow.program is not before:
-            flow.blocked = (None, None)
-            flow.dissector = flow.program.dissector(p.protocol, flow.key[1] & 0xFFFF, flow.key[3] & 0xFFFF)
-            flow.alive = flow.dissector.alive if flow.dissector else None
+        flow.program, flow.subscriber = self._assignment.of(p.src if flow.ingress is _INSIDE else p.dst)
+        if flow.program is None:
+            return
+        if flow.program is not before:
+            flow.start_over()
+            self._give_dissector(flow, p, flow.program)
+        elif live is not None and live.answer.offload:
+            for direction in Direction:
+                if live.answer.offload & 1 << direction:
+                    flow.halves[direction].lose_track()
+                    if flow.dissector is not None:
+                        flow.dissector.restart(direction)
 
-    def _live_rules(self, flow: Flow, p: Packet) -> LiveRules:
-        """For each direction, the rules that some later packet could still match; kept until something changes."""
-        if flow.live is not None:
-            return flow.live
-        assert flow.program is not None
-        here = flow.direction
-        there = here.opposite
-        alive = flow.alive or NOTHING_ALIVE
-        ours = tuple([r for r in flow.program.rules[here] if r.when.may_match(p, flow, alive[here])])
-        theirs: tuple[Rule, ...] = ()
-        if flow.program.rules[there]:
-            reply = p.reversed()
-            ingress = flow.ingress
-            flow.direction, flow.ingress = there, ingress.opposite
-            theirs = tuple(
-                [r for r in flow.program.rules[there] if r.when.may_match(reply, flow, alive[there])]
-            )
-            flow.direction, flow.ingress = here, ingress
-        live = (ours, theirs) if here is Direction.CLIENT_TO_SERVER else (theirs, ours)
-        flow.live = self._live.setdefault(live, live)
-        return flow.live
-
-    def _offload(self, flow: Flow, live: LiveRules) -> Decision:
-        """Tell the kernel which directions of this connection need no more looking at."""
-        to_server, to_client = live
-        if to_server and to_client or (to_server or to_client) and flow.couples_directions:
-            return PASS
-        if not to_server and not to_client:
-            if flow.blocked == (None, None):
-                self._flows.remove(flow)
-            self.stats["offloaded_flows"] += 1
-            return _OFFLOADS[Offload.PASS]
-        return _OFFLOADS[Offload.PASS_SERVER_TO_CLIENT if to_server else Offload.PASS_CLIENT_TO_SERVER]
-
-
-def _conclude(judgement: Judgement, *, opened: bool) -> Decision:
-    if opened:
-        judgement.events.insert(0, events.flow_seen(judgement.now_ns, judgement.flow.name))
-    return judgement.decision()
+    @staticmethod
+    def _give_dissector(flow: Flow, p: Packet, program: Program) -> None:
+        flow.dissector = program.dissector(p.protocol, flow.key[1] & 0xFFFF, flow.key[3] & 0xFFFF)
+        flow.alive = flow.dissector.alive if flow.dissector is not None else None
 
 
 def _may_open(p: Packet, reading: TcpReading) -> bool:
     """Whether this packet makes the box remember a connection."""
-    if reading.state_from is StateFrom.ANY:
+    if p.protocol != PROTOCOL_TCP:
         return True
-    syn = p.flags & (wire.SYN | wire.ACK)
-    return syn == wire.SYN or (syn == wire.SYN | wire.ACK and reading.state_from is StateFrom.SYNACK)
+    if reading.state_from is not _ANY_STATE:
+        syn = p.flags & (SYN | ACK)
+        if syn != SYN and (syn != SYN | ACK or reading.state_from is not StateFrom.SYNACK):
+            return False
+    return is_sound(p, reading)
 
 
 def _sent_by_server(p: Packet) -> bool:
@@ -280,19 +304,19 @@ def _sent_by_server(p: Packet) -> bool:
 
     Where both ports are high, as WireGuard's and OpenVPN's may be, the first datagram is the client's.
     """
-    if p.flags & wire.SYN:
-        return bool(p.flags & wire.ACK)
-    return p.sport < p.dport and (p.protocol == wire.PROTOCOL_TCP or p.sport < FIRST_UNPRIVILEGED_PORT)
+    if p.flags & SYN:
+        return bool(p.flags & ACK)
+    return p.sport < p.dport and (p.protocol == PROTOCOL_TCP or p.sport < FIRST_UNPRIVILEGED_PORT)
 
 
-def _is_new_connection(p: Packet, flow: Flow, direction: Direction) -> bool:
-    """Whether the ports of a remembered connection are used again for another one."""
-    if p.protocol != wire.PROTOCOL_TCP:
+def _is_new_connection(p: Packet, flow: Flow) -> bool:
+    """Whether the ports of a remembered connection are used again for another one. What the box does not take
+    seriously says nothing about that."""
+    stream = flow.halves[flow.direction]
+    if p.flags & (SYN | ACK) == SYN:  # unless it is the same SYN, sent once more
+        new = flow.direction is _TO_CLIENT or stream.next_seq != (p.seq + 1) & 0xFFFFFFFF
+    elif stream.next_seq is None or stream.next_seq == p.seq:
         return False
-    stream = flow.halves[direction]
-    if p.flags & wire.SYN and not p.flags & wire.ACK:
-        again = stream.next_seq == (p.seq + 1) & 0xFFFFFFFF  # the same SYN, sent once more
-        return direction is Direction.SERVER_TO_CLIENT or (
-            flow.handshake is not HandshakeStep.NONE and not again
-        )
-    return stream.is_elsewhere(p.seq) and p.end > p.payload_start
+    else:
+        new = p.end > p.payload_start and stream.is_elsewhere(p.seq)
+    return new and (flow.program is None or is_sound(p, flow.program.profile.tcp))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from middlebox.stream import Stream
 
 if TYPE_CHECKING:
     from middlebox.dissect.base import Alive, Dissector
+    from middlebox.live_rules import LiveRules
     from middlebox.packet import Packet
     from middlebox.policer import Policer
     from middlebox.profile import Rule
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 EndKey = tuple[bytes, int, bytes, int]
 """(source address, source port + protocol * 65536, destination address, destination port) of one direction."""
-
-LiveRules = tuple[tuple["Rule", ...], tuple["Rule", ...]]
-"""By direction, the rules that a later packet could still match."""
 
 DROPS_REMEMBERED = 8
 """Dropped segments of one direction whose retransmission is recognised (chosen)."""
@@ -40,6 +39,11 @@ class HandshakeStep(IntEnum):
     DONE = 3
 
 
+# Taken out of their enums once: looking them up there costs as much as the rest of a step.
+_NO_STEP = HandshakeStep.NONE
+_TO_SERVER = Direction.CLIENT_TO_SERVER
+
+
 class Half(Stream):
     """What one end of a connection has sent, as the box has seen it."""
 
@@ -51,11 +55,9 @@ class Half(Stream):
 
     def remember_drop(self, p: Packet, rule: Rule) -> None:
         """These bytes were dropped: they may not pass either when they are sent again."""
-        if p.end > p.payload_start:
-            self.dropped = [
-                *(self.dropped or [])[1 - DROPS_REMEMBERED :],
-                (p.seq, p.end - p.payload_start, rule),
-            ]
+        length = p.end - p.payload_start
+        if length:
+            self.dropped = [*(self.dropped or [])[1 - DROPS_REMEMBERED :], (p.seq, length, rule)]
 
     def dropped_by(self, p: Packet) -> Rule | None:
         """The rule that dropped some of these bytes before."""
@@ -67,40 +69,42 @@ class Half(Stream):
         return None
 
 
+NOT_BLOCKED: tuple[Rule | None, Rule | None] = (None, None)
+_NO_MARKS: frozenset[str] = frozenset()
+
+
 class Flow:
     """One connection in the table. It is also what own fields (`flow.*`, `subscriber.*`, `box.*`) read from.
 
-    `direction` and `ingress` belong to the packet at hand and are set anew for each.
+    `direction` and `ingress` belong to the packet at hand and are set anew for each. `stopped`: some of it was dropped
+    before, so each packet has to be looked up there. `treated`: every packet has to be handled, whatever rules may
+    match, as it is policed or translated.
     """
 
     __slots__ = (
         "key", "client_side", "last_ns", "generation", "program", "subscriber", "dissector", "alive", "live",
-        "halves", "handshake", "packets", "bytes", "marks", "direction", "ingress", "blocked", "policer", "translation",
-        "own_marks", "names",
+        "halves", "handshake", "packets", "bytes", "own_marks", "marks", "direction", "ingress",
+        "stopped", "blocked", "treated", "policer", "translation", "names",
     )  # fmt: skip
 
     def __init__(self, key: EndKey, client_side: Side, now_ns: int) -> None:
         self.key = key
         self.client_side = client_side
         self.last_ns = now_ns
-        self.generation = 0  # of the program; 0 is never in force, so that the first packet finds its rules
+        self.generation = 0  # of the rules; 0 is never in force
         self.program: Program | None = None
         self.subscriber = ""
         self.dissector: Dissector | None = None
         self.alive: Alive | None = None
         self.live: LiveRules | None = None  # not yet found, or to be found anew
         self.halves = (Half(), Half())
-        self.handshake = HandshakeStep.NONE
-        self.packets = 0
-        self.bytes = 0
-        self.own_marks: frozenset[str] = frozenset()
-        self.marks = self.own_marks  # and those of its hosts, for the packet at hand
-        self.direction = Direction.CLIENT_TO_SERVER
+        self.handshake = _NO_STEP
+        self.packets = self.bytes = 0
+        self.own_marks = self.marks = _NO_MARKS  # `marks`: and those of its hosts, for the packet at hand
+        self.direction = _TO_SERVER
         self.ingress = client_side
-        self.blocked: tuple[Rule | None, Rule | None] = (
-            None,
-            None,
-        )  # per direction: the rule that stopped it
+        self.stopped = self.treated = False
+        self.blocked = NOT_BLOCKED  # per direction: the rule that stopped it
         self.policer: Policer | None = None
         self.translation: Translation | None = None
         self.names: FlowName | None = None
@@ -112,15 +116,25 @@ class Flow:
             return client, client_port & 0xFFFF, server, server_port & 0xFFFF
         return server, server_port & 0xFFFF, client, client_port & 0xFFFF
 
-    @property
-    def couples_directions(self) -> bool:
-        """Whether one direction cannot be understood without the other: a command means what its reply says it did."""
-        return self.dissector is not None and self.dissector.couples_directions
+    def block(self, rule: Rule, directions: Iterable[Direction]) -> None:
+        """Nothing passes in these directions any more, because of `rule`."""
+        to_server, to_client = self.blocked
+        for direction in directions:
+            if direction is Direction.CLIENT_TO_SERVER:
+                to_server = rule
+            else:
+                to_client = rule
+        self.blocked = (to_server, to_client)
+        self.stopped = True
 
-    @property
-    def stays(self) -> bool:
-        """Whether every packet of it has to be handled, whatever rules may match: it is policed or translated."""
-        return self.policer is not None or self.translation is not None
+    def start_over(self) -> None:
+        """Other rules apply from now on: what the old ones have begun ends, but numbers stay translated."""
+        self.blocked = NOT_BLOCKED
+        self.policer = None
+        self.stopped, self.treated = False, self.translation is not None
+        for half in self.halves:
+            half.dropped = None
+            half.lose_track()
 
     @property
     def name(self) -> FlowName:
@@ -142,29 +156,37 @@ class FlowTable:
     a few steps per new connection however large the table is.
     """
 
-    __slots__ = ("max_flows", "idle_ns", "_flows", "evicted")
+    __slots__ = ("max_flows", "idle_ns", "_flows", "evicted", "get")
 
     def __init__(self, max_flows: int, idle_ns: int) -> None:
-        self.max_flows = max_flows
-        self.idle_ns = idle_ns
         self._flows: dict[EndKey, Flow] = {}
         self.evicted = 0
+        self.get = self._flows.get
+        """The connection whose client sends packets with this key."""
+        self.resize(max_flows, idle_ns)
+
+    def resize(self, max_flows: int, idle_ns: int) -> None:
+        """Other bounds from now on."""
+        self.max_flows = max_flows
+        self.idle_ns = idle_ns
+        while len(self._flows) > max_flows:
+            del self._flows[next(iter(self._flows))]
+            self.evicted += 1
 
     def __len__(self) -> int:
         return len(self._flows)
 
-    def get(self, key: EndKey) -> Flow | None:
-        """The connection whose client sends packets with this key."""
-        return self._flows.get(key)
-
     def add(self, flow: Flow) -> None:
-        """Remember a connection, in place of one with the same key, forgetting others where there is no room."""
+        """Remember a connection in place of any other between the same ends; without room, another one is forgotten."""
         flows = self._flows
+        src, sport, dst, dport = key = flow.key
+        flows.pop(key, None)
+        flows.pop((dst, dport, src, sport), None)
         self._expire(flow.last_ns)
         if len(flows) >= self.max_flows:
             del flows[next(iter(flows))]
             self.evicted += 1
-        flows[flow.key] = flow
+        flows[key] = flow
 
     def remove(self, flow: Flow) -> None:
         """Forget a connection; nothing happens when it is not there."""

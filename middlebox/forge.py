@@ -65,6 +65,10 @@ class Forger:
         self._rng = rng
         self._counters: dict[tuple[int, str], int] = {}
 
+    def start_over(self) -> None:
+        """Counters of looks that are no longer in force are forgotten."""
+        self._counters.clear()
+
     def segments(self, look: Look, occasion: Occasion, direction: Direction) -> list[Forged]:
         """`look.count` packets that travel in `direction`, as if the end on that side had sent them."""
         send_at_ns = occasion.now_ns + self.delay_ns(look.delay)
@@ -232,25 +236,30 @@ def expected_numbers(occasion: Occasion, direction: Direction) -> tuple[int, int
     """(seq, ack) that the receiver of a segment in `direction` takes for the next one in order.
 
     Both ends are read where the box stands: what has passed it counts as received, since a forged packet travels
-    behind it. Without any clue (a SYN was all there was) the sequence number is 0.
+    behind it. Without any clue (a SYN was all there was) the sequence number is 0. Where the box has changed what
+    passed, each end gets numbers of its own count.
     """
-    trigger = occasion.trigger
-    sender, receiver = occasion.flow.halves[direction], occasion.flow.halves[1 - direction]
-    if occasion.direction == direction:
-        length = trigger.segment_len if occasion.passes else 0
-        seq = (trigger.seq + length) & 0xFFFFFFFF
-        if occasion.passes:
-            seq = _later(seq, sender.next_seq)
-        ack = _later(trigger.ack if trigger.flags & wire.ACK else None, receiver.next_seq)
-        return seq, ack or 0
+    trigger, translation = occasion.trigger, occasion.flow.translation
+    sent = occasion.flow.halves[direction].next_seq
+    acked = occasion.flow.halves[1 - direction].next_seq
+    end = (trigger.seq + trigger.segment_len) & 0xFFFFFFFF
     acknowledged = trigger.ack if trigger.flags & wire.ACK else None
-    if acknowledged is None and sender.next_seq is None:
-        return 0, (trigger.seq + trigger.segment_len) & 0xFFFFFFFF
-    seq = _later(acknowledged, sender.next_seq)
-    return seq or 0, _later((trigger.seq + trigger.segment_len) & 0xFFFFFFFF, receiver.next_seq)
+    if occasion.direction == direction:
+        sent = _later(end, sent) if occasion.passes else trigger.seq
+        if translation is not None and acknowledged is not None:
+            acknowledged = translation.edits[1 - direction].backward(acknowledged)
+        acked = _later(acknowledged, acked)
+    else:
+        acked = _later(end, acked)
+    if translation is not None and sent is not None:
+        sent = translation.edits[direction].forward(sent)
+    if occasion.direction != direction:
+        sent = _later(acknowledged, sent)
+    return sent or 0, acked or 0
 
 
-def _later(left: int | None, right: int | None) -> int:
+def _later(left: int | None, right: int | None) -> int | None:
+    """The one further on; an unknown one counts for nothing."""
     if left is None or right is None:
-        return left if right is None and left is not None else right or 0
+        return right if left is None else left
     return right if distance(left, right) > 0 else left

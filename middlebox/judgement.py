@@ -29,6 +29,10 @@ class Judgement:
         "events",
         "replacement",
         "hold_until_ns",
+        "acting",
+        "punished",
+        "flags",
+        "flagged_by",
         "_trigger",
     )
 
@@ -43,6 +47,10 @@ class Judgement:
         self.events: list[Event] = []
         self.replacement: bytes | None = None
         self.hold_until_ns = 0
+        self.acting: list[Rule] = []  # whose filter matched, and whose dice said so
+        self.punished = False  # by a residual, so every packet of its like has to be seen
+        self.flags: int | None = None  # the TCP flags it goes on with, and who says so
+        self.flagged_by: Rule | None = None
         self._trigger: Trigger | None = None
 
     @property
@@ -89,9 +97,8 @@ class Judgement:
             )
         )
 
-    def rewrite(self, rule: Rule, replacement: bytes) -> None:
-        """Let this go on instead of the packet, and write down why."""
-        self.replacement = replacement
+    def note_rewritten(self, rule: Rule, replacement: bytes) -> None:
+        """Write down why this goes on instead of the packet."""
         self.events.append(
             events.packet_rewritten(
                 self.now_ns,
@@ -105,8 +112,8 @@ class Judgement:
         )
 
     def hold(self, rule: Rule, until_ns: int) -> None:
-        """Let the packet go on later, and write down why."""
-        self.hold_until_ns = until_ns
+        """Let the packet go on later, and write down why; the longest wait counts."""
+        self.hold_until_ns = max(self.hold_until_ns, until_ns)
         self.events.append(
             events.packet_held(
                 self.now_ns,

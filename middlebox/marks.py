@@ -15,27 +15,36 @@ CAPACITY = 65_536
 
 
 class HostMarks:
-    """(word, key) -> until when."""
+    """(word, key) -> until when. `in_use`: whether any word was ever remembered."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, tuple[KeyPart, ...], Key], int] = {}
-        self._kinds: set[tuple[str, tuple[KeyPart, ...]]] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._until)
+        self._kinds: dict[tuple[str, tuple[KeyPart, ...]], None] = {}
+        self.in_use = False
 
     def set(self, mark: Mark, key: Key, now_ns: int) -> None:
         """Remember the word about this key from now on."""
-        if len(self._until) >= CAPACITY:
-            del self._until[next(iter(self._until))]
-        self._until.pop((mark.word, mark.key, key), None)
-        self._until[mark.word, mark.key, key] = now_ns + mark.duration_ns
-        self._kinds.add((mark.word, mark.key))
+        until = self._until
+        until.pop((mark.word, mark.key, key), None)
+        if len(until) >= CAPACITY:
+            del until[next(iter(until))]
+        until[mark.word, mark.key, key] = now_ns + mark.duration_ns
+        self._kinds[mark.word, mark.key] = None
+        self.in_use = True
+
+    def clear(self) -> None:
+        """Forget everybody, as a box does that loads other rules."""
+        self._until.clear()
+        self._kinds.clear()
+        self.in_use = False
 
     def of(self, p: Packet, ingress: Side, sent_by: Direction, now_ns: int) -> frozenset[str]:
         """The words that hold for this packet now."""
+        until = self._until
         return frozenset(
-            word
-            for word, parts in self._kinds
-            if self._until.get((word, parts, key_of(parts, p, ingress, sent_by)), 0) > now_ns
+            [
+                word
+                for word, parts in self._kinds
+                if until.get((word, parts, key_of(parts, p, ingress, sent_by)), 0) > now_ns
+            ]
         )

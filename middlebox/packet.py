@@ -73,6 +73,11 @@ class Packet:
         return self.end - self.payload_start
 
     @property
+    def has_transport_header(self) -> bool:
+        """False for later fragments, and for protocols of which no header is read."""
+        return self.payload_start > self.l4
+
+    @property
     def segment_len(self) -> int:
         """SEG.LEN of RFC 9293: payload bytes plus one for SYN and one for FIN."""
         return self.end - self.payload_start + bool(self.flags & SYN) + bool(self.flags & FIN)

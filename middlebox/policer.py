@@ -10,7 +10,11 @@ from middlebox.profile import Rule
 
 
 class Policer:
-    """`rate_bits_per_s` and `burst_bytes` for each of `directions`. Buckets are full at the start."""
+    """`rate_bits_per_s` and `burst_bytes` for each of `directions`. Buckets are full at the start.
+
+    A packet larger than the bucket (the kernel hands over up to 64 kB at once) passes when it is full, and the bucket
+    is in debt afterwards, so that the rate holds.
+    """
 
     __slots__ = ("rule", "_ns_per_byte", "_burst", "_tokens", "_filled_ns")
 
@@ -32,9 +36,10 @@ class Policer:
         """Take the packet's bytes out of its bucket; False, and nothing taken, when there are not enough."""
         if direction not in self._tokens:
             return True
+        now_ns = max(now_ns, self._filled_ns[direction])
         earned = (now_ns - self._filled_ns[direction]) / self._ns_per_byte
         tokens = min(self._burst, self._tokens[direction] + earned)
         self._filled_ns[direction] = now_ns
-        passes = tokens >= size_bytes
+        passes = tokens >= min(size_bytes, self._burst)
         self._tokens[direction] = tokens - size_bytes if passes else tokens
         return passes

@@ -13,7 +13,7 @@ from middlebox.dissect import DEFAULT_PORTS, datagram_dissector_for, dissector_f
 from middlebox.dissect.base import Dissector
 from middlebox.flow import Direction
 from middlebox.packet import FIN, PROTOCOL_TCP, RST
-from middlebox.profile import Profile, Rule
+from middlebox.profile import Action, Profile, Rewrite, Rule
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,28 @@ class Program:
     @cached_property
     def reads_streams(self) -> bool:
         """Whether payload has to be put in order at all."""
-        return bool(self.protocols) or self.window_bytes > 0
+        return (
+            bool(self.protocols) or self.window_bytes > 0 or self.profile.tcp.checks_ack or any(self.rewrites)
+        )
+
+    @cached_property
+    def rewrites(self) -> tuple[bool, bool]:
+        """By direction, whether some rule changes packets."""
+        return tuple(  # type: ignore[return-value]
+            any(isinstance(action, Rewrite) for rule in rules for action in all_actions(rule))
+            for rules in self.rules
+        )
+
+    @cached_property
+    def counts(self) -> bool:
+        """Whether some rule looks at how much of a connection has been seen."""
+        return any(rule.when.needs.counts for rule in self.profile.rules)
+
+    @cached_property
+    def couples_directions(self) -> bool:
+        """Whether one direction has to be seen for the sake of the other, whatever the protocol."""
+        reading = self.profile.tcp
+        return reading.handshake or reading.checks_ack or self.counts
 
     @cached_property
     def ports(self) -> Mapping[str, frozenset[int]]:
@@ -77,3 +98,8 @@ class Program:
             wanted_fields=self.fields,
             join_records=self.profile.tcp.join_tls_records,
         )
+
+
+def all_actions(rule: Rule) -> tuple[Action, ...]:
+    """What a rule does, at a match and to those who stay punished."""
+    return rule.do + (rule.residual.do if rule.residual else ())

@@ -1,55 +1,89 @@
 """How the box reads one TCP segment: which checks it makes, what it takes for the stream, what it dissects.
 
 These are the knobs of `profile.TcpReading`; each decides whether some evasion works (Wang17 table 3, Khattak13).
+It must never change the packet itself: what rules are shown may be more or less than that.
 """
 
 from __future__ import annotations
+
+from copy import copy
 
 from middlebox import packet as wire
 from middlebox.dissect.base import Dissector, Fields
 from middlebox.flow import Direction
 from middlebox.flowtable import Flow, Half, HandshakeStep
 from middlebox.packet import Packet
-from middlebox.profile import TcpReading
-from middlebox.program import Program
+from middlebox.profile import Rewrite, Rule, TcpReading
+from middlebox.program import Program, all_actions
 from middlebox.seqnum import distance
+
+# Taken out of their enums once: looking them up there costs as much as the rest of a step.
+_SYN_ACK, _DONE = HandshakeStep.SYN_ACK, HandshakeStep.DONE
+_TO_SERVER = Direction.CLIENT_TO_SERVER
+_CONTROL = wire.SYN | wire.FIN | wire.RST
+_SMALLEST_DATA_OFFSET = 5 << 4
+
+
+def is_sound(p: Packet, reading: TcpReading) -> bool:
+    """Whether the segment passes the checks that the box makes of a segment by itself."""
+    if not p.has_transport_header:
+        return True
+    if reading.checks_checksum and not _checksum_holds(p):
+        return False
+    return not reading.checks_data_offset or p.data[p.l4 + 12] >= _SMALLEST_DATA_OFFSET
 
 
 def reads_payload_of(p: Packet, flow: Flow, reading: TcpReading) -> bool:
     """Whether the box takes this segment seriously. What it does not, it neither remembers nor matches."""
     if reading.checks_checksum and not _checksum_holds(p):
         return False
-    if p.data_offset < 5:
+    if p.data[p.l4 + 12] < _SMALLEST_DATA_OFFSET:
         if reading.checks_data_offset:
             return False
         p.payload_start = min(p.l4 + wire.TCP_HEADER_BYTES, p.end)
-    if p.flags & (wire.SYN | wire.FIN | wire.RST):
+    if p.flags & _CONTROL:
         _note_control(p, flow)
-    elif flow.handshake is HandshakeStep.SYN_ACK and flow.direction is Direction.CLIENT_TO_SERVER:
-        flow.handshake = HandshakeStep.DONE
-    if reading.handshake and flow.handshake is not HandshakeStep.DONE and p.end > p.payload_start:
+    elif flow.handshake is _SYN_ACK and flow.direction is _TO_SERVER:
+        flow.handshake = _DONE
+    if reading.handshake and flow.handshake is not _DONE and p.end > p.payload_start:
         return False
     return not reading.checks_ack or _ack_is_plausible(p, flow.halves[1 - flow.direction])
 
 
-def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> None:
+def overtakes(p: Packet, flow: Flow, program: Program) -> Rule | None:
+    """The rule that may still change bytes that this segment has overtaken.
+
+    Such a box cannot let it pass: nobody knows yet by how much its numbers will move.
+    """
+    expected = flow.halves[flow.direction].next_seq
+    if p.end == p.payload_start or expected is None or distance(expected, _first_byte(p)) <= 0:
+        return None
+    rules = (program if flow.live is None else flow.live).rules[flow.direction]
+    return next((r for r in rules if any(isinstance(action, Rewrite) for action in all_actions(r))), None)
+
+
+def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Packet:
     """Put the payload into its stream and add what the dissector finds to `fields`.
 
-    Afterwards `p.stream_tail` holds the bytes before the payload, and `flow.alive` what may still be found.
+    Returns the packet as rules have to see it: with the bytes that can be read now, and in `stream_tail` those before
+    them. Afterwards `flow.alive` says what may still be found.
     """
     if p.end == p.payload_start or not program.reads_streams:
-        return
-    stream = flow.halves[flow.direction]
-    seq = (p.seq + 1) & 0xFFFFFFFF if p.flags & wire.SYN else p.seq
+        return p
+    direction = flow.direction
+    stream = flow.halves[direction]
+    seq = _first_byte(p) if p.flags & wire.SYN else p.seq
     dissector = flow.dissector
-    if dissector is not None and not dissector.alive[flow.direction] and not flow.couples_directions:
+    if dissector is not None and not dissector.alive[direction] and not dissector.couples_directions:
         dissector = None
     if stream.goes_on_at(seq, program.profile.tcp):
-        _read_on(p, flow, stream, seq, program.window_bytes, dissector, fields)
+        _read_on(p, direction, stream, seq, program.window_bytes, dissector, fields)
+        shown = p
     else:
-        _read_out_of_order(p, flow, stream, seq, program, dissector, fields)
+        shown = _read_out_of_order(p, direction, stream, seq, program, dissector, fields)
     if dissector is not None and dissector.alive is not flow.alive:
         flow.alive = dissector.alive
+    return shown
 
 
 def read_datagram(p: Packet, flow: Flow, dissector: Dissector, fields: Fields) -> None:
@@ -60,9 +94,20 @@ def read_datagram(p: Packet, flow: Flow, dissector: Dissector, fields: Fields) -
         flow.alive = dissector.alive
 
 
+def fresh_payload(p: Packet, stream: Half) -> bytes:
+    """What of the payload had not been read before this packet came. `stream`: after it was read."""
+    if stream.read_from is None:
+        return p.payload
+    return p.payload[max(distance(_first_byte(p), stream.read_from), 0) :]
+
+
+def _first_byte(p: Packet) -> int:
+    return (p.seq + 1) & 0xFFFFFFFF if p.flags & wire.SYN else p.seq
+
+
 def _read_on(
     p: Packet,
-    flow: Flow,
+    direction: Direction,
     stream: Half,
     seq: int,
     window_bytes: int,
@@ -71,6 +116,7 @@ def _read_on(
 ) -> None:
     """The usual segment, in order: its payload, which may be 64 kB, is copied only if a dissector wants it."""
     start, end = p.payload_start, p.end
+    stream.read_from = stream.next_seq
     stream.next_seq = (seq + end - start) & 0xFFFFFFFF
     if window_bytes:
         tail = p.stream_tail = stream.tail
@@ -79,36 +125,40 @@ def _read_on(
         else:
             stream.tail = (tail + p.data[start:end])[-window_bytes:]
     if dissector is not None:
-        dissector.feed(flow.direction, p.data[start:end], fields)
+        dissector.feed(direction, p.data[start:end], fields)
 
 
 def _read_out_of_order(
     p: Packet,
-    flow: Flow,
+    direction: Direction,
     stream: Half,
     seq: int,
     program: Program,
     dissector: Dissector | None,
     fields: Fields,
-) -> None:
+) -> Packet:
     """A segment that is early, late, or fills a hole; what can be read now may be more or less than its payload."""
     window_bytes = program.window_bytes
+    shown = p
     for data, joined in stream.accept(seq, p.payload, program.profile.tcp):
         if window_bytes:
             tail = stream.tail if joined else b""
-            _show_all_of(p, tail, data)
+            shown = _with_payload(p, tail, data)
             stream.tail = (tail + data)[-window_bytes:]
         if dissector is not None:
             if not joined:
-                dissector.restart(flow.direction)
-            dissector.feed(flow.direction, data, fields)
+                dissector.restart(direction)
+            dissector.feed(direction, data, fields)
+    return shown
 
 
-def _show_all_of(p: Packet, tail: bytes, data: bytes) -> None:
+def _with_payload(p: Packet, tail: bytes, data: bytes) -> Packet:
     """A segment that fills a hole makes bytes readable that came before it in time: show rules all of them."""
-    p.data = p.data[: p.payload_start] + data
-    p.end = len(p.data)
-    p.stream_tail = tail
+    shown = copy(p)
+    shown.data = p.data[: p.payload_start] + data
+    shown.end = len(shown.data)
+    shown.stream_tail = tail
+    return shown
 
 
 def _checksum_holds(p: Packet) -> bool:
@@ -138,4 +188,4 @@ def _ack_is_plausible(p: Packet, peer: Half) -> bool:
     """RFC 9293 3.10.7.4: an acknowledgment of something that was never sent is not for this connection."""
     if not p.flags & wire.ACK or peer.next_seq is None:
         return True
-    return distance(peer.next_seq, p.ack) <= 0
+    return distance(peer.next_seq, p.ack) <= 1  # its FIN is acknowledged like one byte

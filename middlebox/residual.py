@@ -62,13 +62,14 @@ def _part(part: KeyPart, p: Packet, ingress: Side, sent_by: Direction) -> bytes 
 
 
 class ResidualTable:
-    """The sentences in force. Each rule has entries of its own."""
+    """The sentences in force. Each rule has entries of its own, in the order in which they end.
+
+    `in_force`: whether there are any.
+    """
 
     def __init__(self) -> None:
         self._by_rule: dict[int, tuple[Rule, dict[Key, Sentence]]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_rule)
+        self.in_force = False
 
     def start(self, rule: Rule, profile: str, key: Key, now_ns: int) -> Sentence:
         """Punish `key` from now on; an entry that is there already starts anew."""
@@ -77,35 +78,41 @@ class ResidualTable:
         sentences.pop(key, None)
         if len(sentences) >= rule.residual.capacity:
             del sentences[next(iter(sentences))]
-        sentence = Sentence(rule, profile, key, now_ns + rule.residual.duration_ns)
-        sentences[key] = sentence
+        sentence = sentences[key] = Sentence(rule, profile, key, now_ns + rule.residual.duration_ns)
+        self.in_force = True
         return sentence
 
-    def find(self, p: Packet, ingress: Side, sent_by: Direction, now_ns: int) -> Sentence | None:
-        """The first sentence that covers this packet and is not over; renewed when its rule says so."""
+    def find(
+        self, p: Packet, ingress: Side, sent_by: Direction, profile: str, now_ns: int
+    ) -> Sentence | None:
+        """The first sentence of this profile that covers this packet and is not over; renewed when its rule says so."""
         for rule, sentences in self._by_rule.values():
-            assert rule.residual is not None
-            sentence = sentences.get(key_of(rule.residual.key, p, ingress, sent_by))
-            if sentence is not None and now_ns < sentence.until_ns:
-                if rule.residual.refresh:
-                    sentence.until_ns = now_ns + rule.residual.duration_ns
+            residual = rule.residual
+            assert residual is not None
+            sentence = sentences.get(key_of(residual.key, p, ingress, sent_by))
+            if sentence is not None and now_ns < sentence.until_ns and sentence.profile == profile:
+                if residual.refresh:
+                    sentence.until_ns = now_ns + residual.duration_ns
+                    sentences[sentence.key] = sentences.pop(sentence.key)  # it ends last now
                 return sentence
         return None
 
     def end_due(self, now_ns: int) -> Iterator[Sentence]:
         """Take out and yield what is over."""
         for rule_id, (_, sentences) in list(self._by_rule.items()):
-            for key in [key for key, sentence in sentences.items() if sentence.until_ns <= now_ns]:
-                yield sentences.pop(key)
+            while sentences and (first := next(iter(sentences.values()))).until_ns <= now_ns:
+                yield sentences.pop(first.key)
             if not sentences:
                 del self._by_rule[rule_id]
+        self.in_force = bool(self._by_rule)
 
     @property
     def next_end_ns(self) -> int | None:
         """When the next sentence is over, None when nobody is punished."""
-        ends = [s.until_ns for _, sentences in self._by_rule.values() for s in sentences.values()]
-        return min(ends, default=None)
+        firsts = [next(iter(sentences.values())) for _, sentences in self._by_rule.values()]
+        return min([sentence.until_ns for sentence in firsts], default=None)
 
     def clear(self) -> None:
         """Forget everybody, as a box does that loads other rules."""
         self._by_rule.clear()
+        self.in_force = False

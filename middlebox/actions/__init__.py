@@ -34,8 +34,6 @@ def plan(actions: tuple[Action, ...], forger: Forger, occasion: Occasion) -> Pla
                 whole.forged.extend(plan_segments(action, forger, occasion))
             case Drop():
                 plan_drop(action, occasion, whole)
-            case Rewrite():
-                whole.rewrites.append(action)
             case Delay():
                 whole.hold_ns += forger.delay_ns(action.duration)
             case Throttle():
@@ -44,10 +42,8 @@ def plan(actions: tuple[Action, ...], forger: Forger, occasion: Occasion) -> Pla
                 whole.forged.extend(plan_dns(action, forger, occasion))
             case Icmp():
                 whole.forged.extend(plan_icmp(action, forger, occasion))
-            case Mark():
-                whole.marks.append(action)
-            case Log() | Redirect():
-                pass  # a match is written down for every rule; the kernel's NAT redirects
+            case Log() | Mark() | Rewrite() | Redirect():
+                pass  # written down, remembered, changed by `enforcement`; redirected by the kernel's NAT
     return whole
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from middlebox.decision import Forged
 from middlebox.flow import Direction
-from middlebox.profile import Mark, Rewrite, Throttle
+from middlebox.profile import Throttle
 
 
 @dataclass(slots=True)
@@ -17,7 +17,5 @@ class Plan:
     forged: list[tuple[Direction, Forged]] = field(default_factory=list)
     drop: bool = False
     block: set[Direction] = field(default_factory=set)
-    rewrites: list[Rewrite] = field(default_factory=list)
     hold_ns: int = 0
     throttle: Throttle | None = None
-    marks: list[Mark] = field(default_factory=list)

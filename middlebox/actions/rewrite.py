@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from middlebox.packet import Packet
 from middlebox.profile import Rewrite
 
 
@@ -13,8 +12,3 @@ def rewritten_payload(action: Rewrite, payload: bytes) -> bytes:
     for substitution in action.substitutions:
         payload = substitution.pattern.sub(substitution.template, payload)
     return payload
-
-
-def changes(action: Rewrite, p: Packet) -> bool:
-    """Whether this action leaves any mark on this packet."""
-    return rewritten_payload(action, p.payload) != p.payload or action.flags not in (None, p.flags)

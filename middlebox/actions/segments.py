@@ -20,8 +20,8 @@ DIRECTIONS = {
 
 
 def plan_segments(action: Reset, forger: Forger, occasion: Occasion) -> list[tuple[Direction, Forged]]:
-    """The packets with their direction; none when the trigger is not TCP."""
-    if occasion.trigger.protocol != PROTOCOL_TCP:
+    """The packets with their direction; none when the trigger is not TCP, or a later fragment."""
+    if occasion.trigger.protocol != PROTOCOL_TCP or not occasion.trigger.has_transport_header:
         return []
     planned: list[tuple[Direction, Forged]] = []
     for direction in DIRECTIONS[action.towards]:

@@ -58,7 +58,7 @@ class Needs:
     """`protocols`: dissectors to run. `fields`: the dissected fields that are read. `reads_payload`: payload bytes
     are looked at, dissected or not. `window_bytes`: how much of the stream before a payload must be at hand.
     `directions`: those whose packets can match. `wireshark`: only Wireshark's fields are used, so the filter can be
-    pasted there."""
+    pasted there. `counts`: how much of the flow has been seen matters."""
 
     protocols: frozenset[str]
     fields: frozenset[str]
@@ -67,6 +67,7 @@ class Needs:
     window_bytes: int
     directions: frozenset[Direction]
     wireshark: bool
+    counts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def needs_of(test: TypedTest) -> Needs:
         window_bytes=_window_bytes(test),
         directions=frozenset().union(*(region.directions for region in regions)),
         wireshark=not any(field.origin is Origin.OWN for field in fields),
+        counts=any(field.grows for field in fields),
     )
 
 
