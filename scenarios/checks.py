@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import assert_never
 
-from middlebox.packet import PROTOCOL_TCP, RST, decode, flag_letters
+from middlebox.packet import PROTOCOL_TCP, RST, flag_letters
 from scenarios.captures import Captured
 from scenarios.crossings import crossed
 from scenarios.detectors.two_ended import Finding
@@ -251,13 +251,15 @@ def _ends_of(journey: Journey) -> FlowEnds:
 
 
 def check_two_ended(world: World) -> CheckResult:
-    """The RSTs that neither end sent, by the two captures alone, are those that the box forged; in a control, none."""
+    """The RSTs that neither end sent, by the two captures alone, are those the box forged and that arrived, no more.
+
+    That what the events tell of is on the wire is `check_ground_truth`'s business.
+    """
     truth: Counter[_ResetName] = Counter()
-    for event in world.events:
-        p = decode(bytes.fromhex(event["packet"])) if event["event"] == "packet_forged" else None
-        if p is not None and p.protocol == PROTOCOL_TCP and p.flags & RST:
-            flow = event["flow"]["community_id"]
-            truth[flow, event["towards"], p.seq, p.ack, flag_letters(p.flags), p.ip_id] += 1
+    for journey in world.journeys:
+        p, event = journey.packet, journey.forged
+        if event is not None and journey.arrived and p.protocol == PROTOCOL_TCP and p.flags & RST:
+            truth[community_id_of(p), event["towards"], p.seq, p.ack, flag_letters(p.flags), p.ip_id] += 1
     found = Counter((f.community_id, f.towards, f.seq, f.ack, f.flags, f.ip_id) for f in world.findings)
     missed, invented = truth - found, found - truth
     seen = f"{len(world.findings)} found, {truth.total()} forged"

@@ -10,7 +10,7 @@ Must never: excuse a packet. What no event explains is a disagreement.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 from middlebox.packet import SYN, Packet, decode, flag_letters
 from scenarios.captures import fingerprint
 from scenarios.journeys import Event, Journey, community_id_of
-
 
 BOX_TRANSIT_NS = 20_000_000
 """No packet takes longer through the box, unless it is held, which an event says (chosen; usual are 0.1 to 5 ms)."""
@@ -37,11 +36,16 @@ class Disagreement:
 
 
 def explain(
-    journeys: list[Journey], events: Iterable[Event], *, box: frozenset[bytes] = frozenset()
+    journeys: list[Journey],
+    events: Iterable[Event],
+    *,
+    box: frozenset[bytes] = frozenset(),
+    may_get_lost: Callable[[Journey], bool] = lambda journey: False,
 ) -> list[Disagreement]:
     """Write into the journeys what the events say of them; return what does not fit, empty for an honest box.
 
     journeys: all of a world; the two halves of a rewritten packet become one. box: addresses of the box itself.
+    may_get_lost: whether a forged packet that has left the box need not arrive.
     """
     by_kind: dict[str, list[Event]] = defaultdict(list)
     for event in events:
@@ -56,6 +60,11 @@ def explain(
         by_identity[_identity(journey.packet)].append(journey)
     disagreements += _explain_rewritten(by_kind["packet_rewritten"], by_identity, journeys)
     disagreements += _explain_forged(by_kind["packet_forged"], journeys, box)
+    disagreements += [
+        Disagreement(f"forged, left the box at {j.frame(2)}, never arrived", j, j.forged)
+        for j in journeys
+        if j.forged is not None and not j.arrived and j.places[-1] and not may_get_lost(j)
+    ]
     disagreements += _explain_dropped(by_kind["packet_dropped"], by_identity, journeys)
     for event in by_kind["rule_matched"]:
         trigger = _last_before(
@@ -158,9 +167,6 @@ def _explain_forged(
         candidates = waiting.get(fingerprint(journey.packet))
         if candidates:
             journey.forged = candidates.pop(0)
-            if not journey.arrived and journey.places[-1]:
-                what = f"forged, left the box at {journey.frame(2)}, never arrived"
-                disagreements.append(Disagreement(what, journey, journey.forged))
         elif journey.packet.src not in box:
             what = f"left the box at {journey.frame(2)}, came from nowhere, and is in no event"
             disagreements.append(Disagreement(what, journey))

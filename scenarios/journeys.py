@@ -76,11 +76,13 @@ class World:
 
     hosts: address -> name of the host whose capture is at hand; inside: whether an address is a subscriber's
     box: addresses of the box itself, which may speak for itself (ICMP)
+    may_get_lost: whether a packet that has left the box need not arrive: links lose packets, or its TTL is too low
     """
 
     hosts: Mapping[bytes, str]
     inside: Callable[[bytes], bool]
     box: frozenset[bytes] = frozenset()
+    may_get_lost: Callable[[Journey], bool] = lambda journey: False
 
     def places(self, p: Packet) -> tuple[str, ...]:
         """Where a packet passes, in travelling order; a host without a capture is called ''."""

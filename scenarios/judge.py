@@ -35,7 +35,7 @@ def judge(
     for play in world.plays:
         assign_flows(play, captures)
     journeys = collect(captures, places)
-    found = explain(journeys, world.events, box=places.box)
+    found = explain(journeys, world.events, box=places.box, may_get_lost=places.may_get_lost)
     world.disagreements = without_cut_off(found, journeys, ended_ns=world.ended_ns, earlier=world.earlier)
     world.journeys = journeys
     hosts = {name: {a for a, host in places.hosts.items() if host == name} for name in places.hosts.values()}

@@ -31,6 +31,7 @@ from scenarios.boxfile import deployment_yaml
 from scenarios.boxprocess import BoxProcess, read_events
 from scenarios.cast import Cast, server_hosts, start_cast
 from scenarios.checks import SUCCESSES
+from scenarios.journeys import Journey
 from scenarios.judge import judge
 from scenarios.model import (
     TARGETS,
@@ -143,7 +144,17 @@ class Stage:
                 for end in lab.topology.nodes["box"].ends
                 for address in (end.ipv4, end.ipv6)
             ),
+            may_get_lost=self._may_get_lost,
         )
+
+    def _may_get_lost(self, journey: Journey) -> bool:
+        """Whether a packet that has left the box need not arrive: the links lose some, or its TTL is too low."""
+        place = journey.places[2]
+        topology = self._scenario.topology
+        hops = topology.hops_before_box if place == journey_map.BOX_INSIDE else topology.hops_after_box
+        links = self._scenario.links
+        lossy = any(link.loss for link in (links.access, links.transit, links.server))
+        return lossy or journey.seen[place].packet.ttl <= hops
 
     @property
     def families(self) -> tuple[int, ...]:
