@@ -6,7 +6,7 @@
 all queues are bound, and on SIGTERM lets everything go, prints one more with what it did, and ends.
 The kernel copies nothing of a packet to here but, for a rate, the IP header with the length.
 
-It must never reorder the packets of one direction, and never change one.
+It must never reorder the packets of one direction, unless the link is there to do it, and never change one.
 Sources: libnetfilter_queue; time(7) on timer slack.
 """
 
@@ -46,6 +46,7 @@ class Direction:
         self._jitter_ns: int = spec["jitter_ns"]
         self._rate_bits: int | None = spec["rate_bits"]
         self._loss: float = spec["loss"]
+        self._reorder: float = spec["reorder"]
         self._dice = dice
         self._sent_ns = 0
         self._last_due_ns = 0
@@ -62,6 +63,8 @@ class Direction:
             now_ns = self._sent_ns
         if self._loss and self._dice.random() < self._loss:
             return None
+        if self._reorder and self._dice.random() < self._reorder:
+            return now_ns
         jitter_ns = self._dice.randint(-self._jitter_ns, self._jitter_ns) if self._jitter_ns else 0
         # never before the packet ahead: a wire keeps its order
         self._last_due_ns = max(now_ns + self._delay_ns + jitter_ns, self._last_due_ns)

@@ -41,7 +41,8 @@ class LinkSpec:
     """What a link does to a packet, each way.
 
     delay_ns: one-way; jitter_ns: the delay is that much more or less, evenly spread, order kept;
-    rate_bits: per second, of IP packets, None: as fast as it goes; loss: share, 0..1.
+    rate_bits: per second, of IP packets, None: as fast as it goes; loss: share, 0..1;
+    reorder: share that is not delayed at all and so overtakes those under way, 0..1.
     ValueError: a value out of range.
     """
 
@@ -49,6 +50,7 @@ class LinkSpec:
     jitter_ns: int = 0
     rate_bits: int | None = None
     loss: float = 0.0
+    reorder: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter_ns <= self.delay_ns:
@@ -61,6 +63,11 @@ class LinkSpec:
             )
         if not 0 <= self.loss <= 1:
             raise ValueError(f"expected a loss from 0 to 1, got {self.loss!r}; 0.01 is one in a hundred")
+        if not 0 <= self.reorder <= 1 or (self.reorder and not self.delay_ns):
+            raise ValueError(
+                f"expected a share of reordered packets from 0 to 1 on a link with a delay, got {self.reorder!r} "
+                f"and {self.delay_ns!r} ns; change one"
+            )
 
     @property
     def shapes(self) -> bool:
@@ -75,6 +82,7 @@ class LinkSpec:
             jitter_ns=self.jitter_ns + other.jitter_ns,
             rate_bits=min(rates, default=None),
             loss=1 - (1 - self.loss) * (1 - other.loss),
+            reorder=1 - (1 - self.reorder) * (1 - other.reorder),
         )
 
 
@@ -146,12 +154,15 @@ def netem_lines(node: str, plan: Mapping[tuple[str, str], LinkSpec]) -> list[str
         words.append(
             f"delay {spec.delay_ns / 1000:g}us" + (f" {spec.jitter_ns / 1000:g}us" if spec.jitter_ns else "")
         )
+        if spec.reorder:
+            words.append(f"reorder {100 * spec.reorder:g}%")
         if spec.loss:
             words.append(f"loss {100 * spec.loss:g}%")
         if spec.rate_bits is not None:
             words.append(f"rate {spec.rate_bits}bit")
         lines.append(" ".join(words))
-        if spec.jitter_ns:  # a plain queue instead of netem's sorted one keeps the order (tc-netem(8))
+        if spec.jitter_ns and not spec.reorder:
+            # a plain queue instead of netem's sorted one keeps the order (tc-netem(8))
             lines.append(f"tc qdisc add dev {interface} parent 1:1 pfifo limit {QUEUE_LIMIT}")
     return lines
 

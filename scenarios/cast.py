@@ -5,24 +5,29 @@ Must never: decide which client is started when; that is the runner's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from lab.clients.base import Target
+from lab.clients.base import Action, Target
 from lab.host import Host
 from lab.lab import Lab
-from lab.services import dns, dovecot, mail_embedded, mail_postfix, ssh, web
+from lab.services import dns, dovecot, mail_embedded, mail_postfix, misbehaving, ssh, web
 from lab.services.base import Service
 from lab.services.dns import Addresses
 from lab.services.pki import Pki
-from scenarios.model import TARGETS, Scenario, Step
+from scenarios.model import TARGETS, Fault, Scenario, ScriptLine, Step
 
 PASSWORD = "s3cr3t-PW"
 STEP_HEADER = "X-Tamperlab-Step"
 """Header line of every mail a step sends, `world/family/step`: by it a delivered mail is known, whoever took it."""
+
+
+def _no_fault(fault: Fault) -> None:
+    raise AssertionError(f"nobody is there to make {fault} happen")
 
 
 @dataclass(slots=True)
@@ -57,8 +62,19 @@ class Cast:
     def facts(self) -> dict[str, Any]:
         return {name: service.facts for name, service in self.services.items()}
 
-    def target(self, step: Step, *, family: int, world: str, directory: Path) -> Target:
-        """What the step's client shall talk to, and as whom. directory: for the client's files, must exist."""
+    def target(
+        self,
+        step: Step,
+        *,
+        family: int,
+        world: str,
+        directory: Path,
+        on_fault: Callable[[Fault], None] = _no_fault,
+    ) -> Target:
+        """What the step's client shall talk to, and as whom. directory: for the client's files, must exist.
+
+        on_fault: makes something go wrong, when the step's script has come to it
+        """
         domain = mail_domain(TARGETS[step.to][0])
         sender, recipient = f"alice@{domain}", f"bob@{domain}"
         lines = (
@@ -73,9 +89,16 @@ class Cast:
             target |= {key: Path(str(service.facts[key])) for key in ("identity_file", "known_hosts")}
         return Target(
             server_name=step.to, directory=directory, family=cast(Literal[4, 6], family), port=step.port,
-            ca_file=self.pki.ca_file, sender=sender, recipient=recipient, message="\r\n".join(lines).encode(),
-            **target,
+            ca_file=(self.pki if step.trust else Pki(directory / "stranger")).ca_file, sender=sender,
+            recipient=recipient, message="\r\n".join(lines).encode(), path=step.path,
+            script=tuple(_action(line, on_fault) for line in step.script), **target,
         )  # fmt: skip
+
+
+def _action(line: ScriptLine, on_fault: Callable[[Fault], None]) -> Action:
+    if line.fault is None:
+        return Action(line.verb, line.data, line.size)
+    return Action("pause", at_pause=partial(on_fault, line.fault))
 
 
 def server_hosts(scenario: Scenario) -> list[str]:
@@ -109,13 +132,24 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
             stores[host_name] = (program, folder)
         elif name == "imap" and scenario.services.get("mail") == "postfix":
             continue  # Postfix brings Dovecot along, on the same ports
-        services[name] = _start(name, program, host, folder, server_name, pki)
+        settings = scenario.settings.get(name, {})
+        services[name] = _start(name, program, host, folder, server_name, pki, settings)
     return Cast(services, stores, pki)
 
 
-def _start(name: str, program: str, host: Host, folder: Path, server_name: str, pki: Pki) -> Service:
+def _start(
+    name: str,
+    program: str,
+    host: Host,
+    folder: Path,
+    server_name: str,
+    pki: Pki,
+    settings: Mapping[str, str],
+) -> Service:
     if name == "ssh":
         return ssh.start(host, folder)
+    if name == "peer":
+        return misbehaving.start(host, folder, behaviour=program, server_name=server_name)
     certificate = pki.issue([server_name])
     if name == "web":
         return web.start(host, folder, server_name=server_name, certificate=certificate)
@@ -124,7 +158,15 @@ def _start(name: str, program: str, host: Host, folder: Path, server_name: str, 
     if name == "imap":
         return dovecot.start(host, folder, certificate=certificate, users=users)
     start = mail_postfix.start if program == "postfix" else mail_embedded.start
-    return start(host, folder, server_name=server_name, certificate=certificate, users=users)
+    return start(
+        host,
+        folder,
+        server_name=server_name,
+        certificate=certificate,
+        users=users,
+        starttls=settings.get("starttls", "offered"),
+        recipients=settings.get("recipients", "taken"),
+    )
 
 
 def _header_of(path: Path) -> tuple[str, int, str] | None:

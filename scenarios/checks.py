@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from typing import assert_never
 
 from middlebox.packet import PROTOCOL_TCP, RST, flag_letters
+from scenarios import wire
 from scenarios.captures import Captured
 from scenarios.crossings import crossed
 from scenarios.detectors.two_ended import Finding
@@ -28,6 +29,7 @@ from scenarios.model import (
     ExpectEvents,
     ExpectNeverCrosses,
     ExpectOutcome,
+    ExpectWire,
 )
 from scenarios.record import CheckResult, Evidence, FlowEnds, Play, StepRun, World
 
@@ -75,6 +77,8 @@ def check(expectation: Expectation, view: View) -> CheckResult:
             return _check_never_crosses(expectation, view)
         case ExpectDelivered():
             return _check_delivered(expectation, view)
+        case ExpectWire():
+            return _check_wire(expectation, view)
     assert_never(expectation)
 
 
@@ -215,6 +219,27 @@ def _check_never_crosses(expect: ExpectNeverCrosses, view: View) -> CheckResult:
         f"{what} in frame {', '.join(str(hit.number) for _, hit in hits)}" for what, hits in bad.items()
     )
     return CheckResult(text, False, seen, evidence)
+
+
+def _check_wire(expect: ExpectWire, view: View) -> CheckResult:
+    flows = view.flows(expect.step)
+    forged = {id(seen) for j in view.world.journeys if j.forged for seen in j.seen.values()}
+    total = 0
+    for flow in flows:
+        capture = view.captures[view.capture_of(expect.capture, flow)]
+        packets = [c for c in capture if flow.holds(c.packet) and id(c) not in forged]
+        journeys = [j for j in view.world.journeys if flow.holds(j.packet)]
+        sender = flow.client if expect.sender == "client" else flow.server
+        total += wire.count(expect, packets, sender, journeys)
+    what = f"{expect.what} {expect.text!r}" if expect.text else expect.what
+    if expect.at_least_ns:
+        what += f" of {expect.at_least_ns / 1e6:g} ms or more"
+    text = f"{what} from {expect.sender}" + (f" at stage {expect.stage}" if expect.stage else "")
+    text += f" in the capture of {expect.capture}" + (f" in step {expect.step}" if expect.step else "")
+    passed = expect.count.holds(total)
+    evidence = () if passed else _evidence(flows, view.world, lambda journey: False)
+    seen = str(total) if flows else "no connection was seen at all"
+    return CheckResult(f"{text}: {expect.count.text}", passed and bool(flows), seen, evidence)
 
 
 def _check_delivered(expect: ExpectDelivered, view: View) -> CheckResult:

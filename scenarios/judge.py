@@ -44,7 +44,9 @@ def judge(
         view = View(play, world, captures)
         play.checks = [check(expectation, view) for expectation in expect]
     world.checks = own_checks(world, findings)
-    world.problems += problems_of(world, box_status=box_status, must_act=not world.is_control)
+    world.problems += problems_of(
+        world, box_status=box_status, must_act=not (world.is_control or world.genuine)
+    )
     write_comments(world.journeys, paths)
 
 

@@ -18,11 +18,12 @@ from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
 from middlebox.units import RATE_UNITS, parse_quantity
 from middlebox.yamlsource import Node, Problem, ProfileError, ScenarioError, either, nearest
-from scenarios.load_controls import read_controls
+from scenarios.load_controls import Main, read_controls
 from scenarios.load_expect import read_expectations
+from scenarios.load_services import Settings, read_services
 from scenarios.load_steps import Play, read_steps
 from scenarios.model import (
-    SERVICES,
+    TRUTHS,
     Link,
     Links,
     Middlebox,
@@ -41,7 +42,7 @@ MAX_HOPS = 16
 
 FAMILIES: Mapping[str, tuple[int, ...]] = MappingProxyType({"both": (4, 6), "ipv4": (4,), "ipv6": (6,)})
 
-_OPTIONAL = ("topology", "links", "services", "seed", "controls", "family")
+_OPTIONAL = ("topology", "links", "services", "seed", "controls", "family", "truth")
 
 
 def scenario_slugs() -> tuple[str, ...]:
@@ -84,13 +85,15 @@ def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
     fields = reader.mapping(root, required, _OPTIONAL)
     slug = optional(fields, "scenario", lambda n: _slug(reader, n), "")
     topology = optional(fields, "topology", lambda n: _topology(reader, n), Topology())
-    services = optional(
-        fields, "services", lambda n: _services(reader, n), MappingProxyType({"mail": "embedded"})
-    )
+    plain: tuple[Mapping[str, str], Settings] = (MappingProxyType({"mail": "embedded"}), MappingProxyType({}))
+    services, settings = optional(fields, "services", lambda n: read_services(reader, n), plain)
+    truth = optional(fields, "truth", lambda n: reader.word(n, TRUTHS), TRUTHS[0])
     box = _BoxReader(reader, path, slug, topology)
     middlebox = optional(fields, "middlebox", box.read, None)
     play = Play(topology, services, middlebox, box.profiles)
     steps = optional(fields, "steps", lambda n: read_steps(reader, n, play), ())
+    expect = optional(fields, "expect", lambda n: read_expectations(reader, n, play, steps), ())
+    main = Main(steps, expect, truth)
     return Scenario(
         slug=slug,
         purpose=optional(fields, "purpose", lambda n: reader.text(n, "one line of text"), ""),
@@ -100,10 +103,12 @@ def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
         services=services,
         seed=optional(fields, "seed", lambda n: reader.whole(n, 0, 2**63 - 1), 1),
         steps=steps,
-        expect=optional(fields, "expect", lambda n: read_expectations(reader, n, play, steps), ()),
-        controls=optional(fields, "controls", lambda n: read_controls(reader, n, play, steps, box.read), ()),
+        expect=main.whole_expect(middlebox),
+        controls=optional(fields, "controls", lambda n: read_controls(reader, n, play, main, box.read), ()),
         families=FAMILIES[optional(fields, "family", lambda n: reader.word(n, FAMILIES), "both")],
         path=str(path),
+        truth=truth,
+        settings=settings,
     )
 
 
@@ -142,11 +147,16 @@ def _links(reader: Reader, node: Node) -> Links:
 
 
 def _link(reader: Reader, node: Node) -> Link:
-    fields = reader.mapping(node, (), ("delay", "rate", "loss"))
+    fields = reader.mapping(node, (), ("delay", "rate", "loss", "reorder"))
+    delay_ns = optional(fields, "delay", reader.duration_ns, 0)
+    if "reorder" in fields and not delay_ns:
+        then = "add delay: 5ms, or what else a packet shall overtake"
+        reader.problem(fields["reorder"], "reorder on a link with a delay", then, got="no delay")
     return Link(
-        delay_ns=optional(fields, "delay", reader.duration_ns, 0),
+        delay_ns=delay_ns,
         rate_bits=optional(fields, "rate", lambda n: _rate(reader, n), None),
-        loss=optional(fields, "loss", lambda n: _loss(reader, n), 0.0),
+        loss=optional(fields, "loss", lambda n: _part(reader, n, "lost packets"), 0.0),
+        reorder=optional(fields, "reorder", lambda n: _part(reader, n, "packets that overtake others"), 0.0),
     )
 
 
@@ -160,7 +170,7 @@ def _rate(reader: Reader, node: Node) -> int:
     return found
 
 
-def _loss(reader: Reader, node: Node) -> float:
+def _part(reader: Reader, node: Node, what: str) -> float:
     """`1%` or 0.01."""
     if isinstance(node.value, str) and node.value.endswith("%"):
         try:
@@ -169,12 +179,7 @@ def _loss(reader: Reader, node: Node) -> float:
             share = -1.0
         if 0 <= share <= 1:
             return share
-    return reader.share(node, what="a share of lost packets", then="3 % is written 3% or 0.03")
-
-
-def _services(reader: Reader, node: Node) -> Mapping[str, str]:
-    found = reader.mapping(node, (), SERVICES)
-    return MappingProxyType({name: reader.word(value, SERVICES[name]) for name, value in found.items()})
+    return reader.share(node, what=f"a share of {what}", then="3 % is written 3% or 0.03")
 
 
 # --- the box -------------------------------------------------------------------------------------------------------

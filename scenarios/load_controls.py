@@ -6,7 +6,7 @@ A control is made whole here: steps and expectations of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lab.clients.registry import CLIENTS
@@ -33,20 +33,39 @@ OTHER_PORT = MappingProxyType({587: 25, 25: 587})
 """The port at which the same client has the same conversation; the control `other-port` without a port goes there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Main:
+    """What the scenario itself plays and wants seen, as its file says it. truth: of TRUTHS."""
+
+    steps: tuple[Item, ...]
+    expect: tuple[Expectation, ...]
+    truth: str
+
+    @property
+    def genuine(self) -> bool:
+        return self.truth == "genuine"
+
+    def whole_expect(self, middlebox: Middlebox | None) -> tuple[Expectation, ...]:
+        """With what its truth adds: if it is genuine, the box does nothing to any packet."""
+        idle = ("packet_forged", "packet_dropped", "packet_rewritten") if self.genuine and middlebox else ()
+        return (*self.expect, *(ExpectEvents(event, Count(0, 0, "0")) for event in idle))
+
+
 def read_controls(
     reader: Reader,
     node: Node,
     play: Play,
-    steps: tuple[Item, ...],
+    main: Main,
     read_box: Callable[[Node], Middlebox | None],
 ) -> tuple[Control, ...]:
     """All of `controls:`, each with its own steps and expectations. read_box: reads a `middlebox:`."""
+    steps = main.steps
     found: list[Control] = []
     for entry in reader.items(node, "controls"):
         if isinstance(entry.value, str):
             word = reader.word(entry, ("no-middlebox", "other-port"))
             control = (
-                _no_middlebox(steps) if word == "no-middlebox" else _other_port(reader, entry, play, steps)
+                _no_middlebox(main) if word == "no-middlebox" else _other_port(reader, entry, play, steps)
             )
         else:
             control = _explicit(reader, entry, play, steps, read_box)
@@ -58,8 +77,12 @@ def read_controls(
     return tuple(found)
 
 
-def _no_middlebox(steps: tuple[Item, ...]) -> Control:
-    without_waits = tuple(item for item in steps if not isinstance(item, Wait))
+def _no_middlebox(main: Main) -> Control:
+    without_waits = tuple(item for item in main.steps if not isinstance(item, Wait))
+    if main.genuine:
+        same = tuple(one for one in main.expect if not isinstance(one, ExpectEvents))
+        return Control("no-middlebox", "without the box, the same happens", None, without_waits, same)
+    steps = main.steps
     return Control(
         "no-middlebox", "without the box, every step works", None, without_waits, _all_succeed(steps)
     )

@@ -14,6 +14,7 @@ from lab.clients.base import Outcome
 from middlebox.reader import Reader, optional
 from middlebox.yamlsource import Node, either
 from scenarios.load_steps import Play
+from scenarios.load_wire import read_wire
 from scenarios.model import (
     CAPTURE_COUNTS,
     EVENTS,
@@ -40,6 +41,13 @@ def read_expectations(
     kinds: Mapping[str, Callable[[Node], Expectation]] = {
         "outcome": lambda n: _outcome(reader, n, names),
         "events": lambda n: _events(reader, n, play, names),
+        "wire": lambda n: read_wire(
+            reader,
+            n,
+            play.hosts,
+            count=lambda c: read_count(reader, c),
+            step=lambda fields: _step_name(reader, fields, names),
+        ),
         "never_crosses": lambda n: _never_crosses(reader, n, play, names),
         "capture": lambda n: _capture(reader, n, play, names),
         "delivered": lambda n: _delivered(reader, n, play),

@@ -6,16 +6,19 @@ profiles and rules of the box.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lab.clients.registry import CLIENTS
+from lab.topology import Role
 from middlebox.load import NOTHING
 from middlebox.load_actions import NAME
 from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
 from middlebox.yamlsource import Node, either
+from scenarios.load_script import read_fault, read_script
 from scenarios.model import (
     EVENTS,
     TARGETS,
@@ -37,6 +40,7 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
         "imap": frozenset({143, 993}),
         "web": frozenset({80, 443}),
         "ssh": frozenset({22}),
+        "peer": frozenset({443, 587, 7000}),
     }
 )
 """Where the lab's services answer."""
@@ -44,7 +48,13 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
 SMTP_PORT = 25
 """Takes mail without a login (RFC 5321)."""
 
-CHANGES = ("on", "client", "to", "port", "timeout", "login")
+SCRIPTED = "tcp-script"
+"""The client that has a `script:`."""
+
+CHANGES = ("on", "client", "to", "port", "timeout", "login", "path", "trust", "script")
+
+
+_PATH = re.compile(r"/[!-~]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,15 @@ class Play:
         return (*self.subscribers, *servers)
 
     @property
+    def nodes(self) -> Mapping[Role, Sequence[str]]:
+        """Names of the nodes where something can go wrong, by role."""
+        t = self.topology
+        routers = [f"access{i}" for i in range(1, t.hops_before_box + 1)]
+        routers += [f"transit{i}" for i in range(1, t.hops_after_box + 1)]
+        servers = [name for name in self.hosts if name not in self.subscribers]
+        return {Role.ROUTER: routers, Role.SUBSCRIBER: self.subscribers, Role.SERVER: servers}
+
+    @property
     def rules(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(rule.name for profile in self.profiles.values() for rule in profile.rules))
 
@@ -84,6 +103,8 @@ def read_steps(reader: Reader, node: Node, play: Play) -> tuple[Item, ...]:
         below = entry.value if isinstance(entry.value, dict) else {}
         if "wait" in below:
             items.append(_wait(reader, reader.mapping(entry, ("wait",))["wait"], play))
+        elif "fault" in below:
+            items.append(read_fault(reader, entry, play.nodes))
         elif "together" in below:
             together = reader.mapping(entry, ("together",))["together"]
             steps = reader.items(together, "steps", at_least=2)
@@ -94,13 +115,18 @@ def read_steps(reader: Reader, node: Node, play: Play) -> tuple[Item, ...]:
 
 
 def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step:
-    fields = reader.mapping(node, ("on", "client"), ("as", "to", "port", "timeout", "login"))
+    fields = reader.mapping(node, ("on", "client"), ("as", *CHANGES[2:]))
     name_node = fields.get("as", fields.get("client", node))
     step = Step(name=str(name_node.value), on="", client="", to="mail.example")
     problems = len(reader.problems)
     step = change_step(reader, fields, step, play)
     if len(reader.problems) == problems:
         _check_served(reader, fields.get("to", fields.get("client", node)), step, play)
+    if fields and (step.client == SCRIPTED) != ("script" in fields):
+        got = "one" if "script" in fields else "none"
+        reader.problem(
+            node, f"a script with client: {SCRIPTED}, and only there", "add it or remove it", got=got
+        )
     if "as" in fields and not (isinstance(fields["as"].value, str) and NAME.fullmatch(fields["as"].value)):
         reader.problem(fields["as"], "a step name of small letters, digits and -", "name what is tried: send")
     elif fields and step.name in names:
@@ -125,7 +151,17 @@ def change_step(reader: Reader, fields: Mapping[str, Node], step: Step, play: Pl
         port=port,
         timeout_ns=optional(fields, "timeout", lambda n: reader.duration_ns(n, at_least=1), step.timeout_ns),
         login=optional(fields, "login", reader.flag, step.login and port != SMTP_PORT),
+        path=optional(fields, "path", lambda n: _path(reader, n), step.path),
+        trust=optional(fields, "trust", reader.flag, step.trust),
+        script=optional(fields, "script", lambda n: read_script(reader, n, play.nodes), step.script),
     )
+
+
+def _path(reader: Reader, node: Node) -> str:
+    if isinstance(node.value, str) and _PATH.fullmatch(node.value):
+        return node.value
+    reader.problem(node, "the path of a page, such as /private/", "begin it with /")
+    return "/"
 
 
 def _check_served(reader: Reader, node: Node, step: Step, play: Play) -> None:

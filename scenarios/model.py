@@ -23,9 +23,31 @@ SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "web": ("nginx",),
         "ssh": ("openssh",),
         "imap": ("dovecot",),
+        "peer": (
+            "answer", "crash", "forget", "keepalive", "reset", "reset-when-idle", "slow", "tarpit",
+        ),
     }
+)  # fmt: skip
+"""Service -> the programs that can play it. Each has the host of its name, except imap, which lives on host `mail`.
+
+peer: a server that does one thing, and that often badly (`lab.services.misbehaving`).
+"""
+
+MAIL_SETTINGS = MappingProxyType(
+    {"starttls": ("offered", "absent", "broken"), "recipients": ("taken", "greylisted", "unknown")}
 )
-"""Service -> the programs that can play it. Each has the host of its name, except imap, which lives on host `mail`."""
+SETTINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"mail": MAIL_SETTINGS, "provider": MAIL_SETTINGS}
+)
+"""Service -> how its operator may have set it up, whatever the program; the first value of each is what it is without.
+
+starttls: `absent`: not on offer; `broken`: on offer and answered 454, as by a server that cannot read its key.
+recipients: `greylisted`: each mail gets 450 at first; `unknown`: every recipient gets 550.
+"""
+
+TRUTHS = ("tampered", "genuine")
+"""What a scenario is an example of. genuine: whatever goes wrong, the box does nothing, and no detector may say that it
+did; what happens must happen without the box, too."""
 
 TARGETS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -33,6 +55,7 @@ TARGETS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "smtp.provider.example": ("provider", ("provider",)),
         "web.example": ("web", ("web",)),
         "ssh.example": ("ssh", ("ssh",)),
+        "peer.example": ("peer", ("peer",)),
     }
 )
 """Name in the lab's DNS -> (its host, the services one of which must be started for it to answer)."""
@@ -54,6 +77,15 @@ starttls: the STARTTLS or STLS command itself.
 application-data: a TLS record of type 23 from the client; without one, nothing of the client's can have crossed
 encrypted either. (The server's own are no sign: in TLS 1.3 it answers the ClientHello with such records.)
 """
+
+PHENOMENA = (
+    "syn", "syn-ack", "rst", "fin", "data", "keepalive", "retransmission", "zero-window", "pause", "line", "lost",
+    "overtaken",
+)  # fmt: skip
+"""What a `wire:` expectation can count; `scenarios.wire` says what each is."""
+
+STAGES = ("syn", "handshake", "data", "fin")
+"""How far a connection had come, by what one capture shows: no SYN+ACK yet; no data yet; data; one side had ended."""
 
 EVENTS = (
     "flow_seen", "rule_matched", "packet_forged", "packet_dropped", "packet_rewritten", "packet_held",
@@ -77,11 +109,13 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One kind of link, each way. rate_bits: bits per second, None for as fast as it goes; loss: share 0..1."""
+    """One kind of link, each way. rate_bits: bits per second, None for as fast as it goes; loss: share 0..1;
+    reorder: share of packets that overtake those under way."""
 
     delay_ns: int = 0
     rate_bits: int | None = None
     loss: float = 0.0
+    reorder: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +160,31 @@ class Middlebox:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """From here to the end of the steps, for one IP version, something is wrong at a node.
+
+    kind: key of `lab.faults.FAULTS`; on: the node
+    """
+
+    kind: str
+    on: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptLine:
+    """One thing that `tcp-script` does.
+
+    verb: `send` (data), `receive` (until size bytes have come), `end` (until the other side ends), `abort` (RST),
+    `fault` (the client waits until it is there)
+    """
+
+    verb: str
+    data: bytes = b""
+    size: int = 0
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A client does one thing.
 
@@ -133,6 +192,9 @@ class Step:
     on: host (`sim1`); client: key of `lab.clients.CLIENTS`; to: name in the lab's DNS, a key of `TARGETS`
     port: None = the client's own; timeout_ns: None = the client's own
     login: whether a mail client logs in; the loader makes it False for port 25, which takes mail without
+    path: of the page that a web client fetches
+    trust: whether the client knows the authority that the lab's certificates are from
+    script: what `tcp-script` does, line by line; empty for all other clients
     """
 
     name: str
@@ -142,6 +204,9 @@ class Step:
     port: int | None = None
     timeout_ns: int | None = None
     login: bool = True
+    path: str = "/"
+    trust: bool = True
+    script: tuple[ScriptLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +231,7 @@ class Together:
     steps: tuple[Step, ...]
 
 
-Item = Step | Wait | Together
+Item = Step | Wait | Together | Fault
 
 
 # --- expectations --------------------------------------------------------------------------------------------------
@@ -240,7 +305,27 @@ class ExpectDelivered:
     at: str | None = None
 
 
-Expectation = ExpectOutcome | ExpectEvents | ExpectCapture | ExpectNeverCrosses | ExpectDelivered
+@dataclass(frozen=True, slots=True)
+class ExpectWire:
+    """So often a thing is in a capture, among what one end sent and nobody forged.
+
+    what: of PHENOMENA; sender: `client` or `server`; stage: only where the connection had come so far (STAGES)
+    capture, step: as in ExpectCapture. at_least_ns: of a `pause`; text: that a `line` begins with
+    """
+
+    what: str
+    sender: str
+    count: Count
+    stage: str | None = None
+    capture: str = "client"
+    step: str | None = None
+    at_least_ns: int = 0
+    text: str = ""
+
+
+Expectation = (
+    ExpectOutcome | ExpectEvents | ExpectCapture | ExpectNeverCrosses | ExpectDelivered | ExpectWire
+)
 
 
 # --- scenario ------------------------------------------------------------------------------------------------------
@@ -267,7 +352,8 @@ class Scenario:
     """One play.
 
     slug: folder name; purpose: one line
-    services: key of SERVICES -> program
+    services: key of SERVICES -> program; settings: key of SERVICES -> what is set otherwise than usual (SETTINGS)
+    truth: of TRUTHS
     families: IP versions to play it over, each in a world of its own, e.g. (4, 6)
     path: the scenario.yaml it came from
     """
@@ -284,6 +370,8 @@ class Scenario:
     controls: tuple[Control, ...]
     families: tuple[int, ...]
     path: str
+    truth: str = TRUTHS[0]
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def steps_of(items: tuple[Item, ...]) -> Iterator[Step]:

@@ -153,6 +153,7 @@ class World:
     captures: folder of the pcapng files; events: what the box wrote, empty without one
     ended_ns: until then the captures hold everything; earlier: Community IDs of connections that were open before
     problems: why this world proves nothing, one line each; empty when it is valid
+    genuine: the box has nothing to do here, and that is what the scenario is about
     """
 
     name: str
@@ -169,6 +170,7 @@ class World:
     box: dict[str, Any] = field(default_factory=dict)
     ended_ns: int = 1 << 63
     earlier: Collection[str] = ()
+    genuine: bool = False
 
     @property
     def is_control(self) -> bool:
@@ -187,7 +189,10 @@ class World:
 
 @dataclass(slots=True)
 class Record:
-    """A whole run. directory: runs/<run-id>; facts: of lab, services and programs."""
+    """A whole run.
+
+    directory: runs/<run-id>; facts: of lab, services and programs; truth: of `scenarios.model.TRUTHS`
+    """
 
     scenario: str
     purpose: str
@@ -197,6 +202,7 @@ class Record:
     worlds: list[World] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    truth: str = "tampered"
 
     @property
     def main(self) -> World:

@@ -34,6 +34,7 @@ def to_json(record: Record, profiles: Sequence[Profile]) -> Json:
         "run_id": record.run_id,
         "directory": str(record.directory),
         "seed": record.seed,
+        "truth": record.truth,
         "valid": record.valid,
         "passed": record.passed,
         "exit_status": record.exit_status,

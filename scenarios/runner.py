@@ -23,6 +23,7 @@ from pathlib import Path
 
 from lab.capture import CapturePoint, Captures
 from lab.clients.registry import CLIENTS
+from lab.faults import start as start_fault
 from lab.lab import Lab
 from lab.link import LinkSpec
 from lab.topology import SUBSCRIBERS_V4, SUBSCRIBERS_V6, IspTopology
@@ -36,6 +37,7 @@ from scenarios.judge import judge
 from scenarios.model import (
     TARGETS,
     Expectation,
+    Fault,
     Item,
     Link,
     Middlebox,
@@ -83,7 +85,9 @@ def play(scenario: Scenario, directory: Path, *, controls: bool, progress: Progr
     LabError: the machine is not ready. result.json is written by the caller.
     """
     began = time.monotonic()
-    record = Record(scenario.slug, scenario.purpose, directory.name, directory, scenario.seed)
+    record = Record(
+        scenario.slug, scenario.purpose, directory.name, directory, scenario.seed, truth=scenario.truth
+    )
     progress("building the network")
     with opened_stage(scenario, directory) as stage:
         for plan in plans(scenario, controls=controls):
@@ -118,7 +122,7 @@ def build_lab(scenario: Scenario, directory: Path) -> Lab:
 
 
 def link_spec(link: Link) -> LinkSpec:
-    return LinkSpec(delay_ns=link.delay_ns, rate_bits=link.rate_bits, loss=link.loss)
+    return LinkSpec(delay_ns=link.delay_ns, rate_bits=link.rate_bits, loss=link.loss, reorder=link.reorder)
 
 
 class Stage:
@@ -184,6 +188,7 @@ class Stage:
             self._directory / plan.captures,
             box is not None,
             earlier=frozenset(self._earlier),
+            genuine=self._scenario.truth == "genuine",
         )
         yield Running(self, plan, box, world)
         self.lab.wait_until_quiet()
@@ -231,11 +236,15 @@ class Stage:
             self._directory / plan.file("box", "log"), seed=self._scenario.seed, fail=plan.middlebox.fail,
         )  # fmt: skip
 
-    def run_step(self, step: Step, plan: Plan, family: int, directory: Path) -> StepRun:
+    def run_step(
+        self, step: Step, plan: Plan, family: int, directory: Path, on_fault: Callable[[Fault], None]
+    ) -> StepRun:
         """Run one client to its end; its flows are found later, in the captures."""
         client = CLIENTS[step.client]
         server_host = TARGETS[step.to][0]
-        target = self._cast.target(step, family=family, world=plan.name, directory=directory)
+        target = self._cast.target(
+            step, family=family, world=plan.name, directory=directory, on_fault=on_fault
+        )
         started_ns = time.time_ns()
         result = client.run(self.lab.hosts[step.on], target)
         which = 0 if family == 4 else 1
@@ -275,17 +284,27 @@ class Running:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _play_family(self, family: int) -> Play:
+        with ExitStack() as faults:
+            return self._play_items(family, faults)
+
+    def _play_items(self, family: int, faults: ExitStack) -> Play:
+        """The steps over one IP version. faults: takes what undoes each fault when the last step is done."""
         play = Play(family)
         directory = self._stage.clients_directory(self._plan, family)
         seen_events = 0
 
+        def go_wrong(fault: Fault) -> None:
+            faults.callback(start_fault(fault.kind, self._stage.lab.hosts[fault.on], family))
+
         def run(step: Step) -> StepRun:
-            return self._stage.run_step(step, self._plan, family, directory)
+            return self._stage.run_step(step, self._plan, family, directory, go_wrong)
 
         for item in self._plan.steps:
             match item:
                 case Step():
                     play.steps.append(run(item))
+                case Fault():
+                    go_wrong(item)
                 case Together(steps=steps):
                     with ThreadPoolExecutor(len(steps)) as pool:
                         play.steps += pool.map(run, steps)

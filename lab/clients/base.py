@@ -61,6 +61,20 @@ class Outcome(enum.StrEnum):
     """Something else; see the output."""
 
 
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One line of a script for `tcp-script`.
+
+    verb: `send` (data), `receive` (until size bytes have come), `end` (until the other side ends), `abort` (RST),
+    `pause` (until at_pause has returned)
+    """
+
+    verb: str
+    data: bytes = b""
+    size: int = 0
+    at_pause: Callable[[], None] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What a client shall talk to, and as whom.
@@ -73,7 +87,7 @@ class Target:
     ca_file: the only certificates to trust (PEM); None: trust the lab's none
     identity_file: ssh's private key; known_hosts: the only host keys to trust, None: any
     message: a whole mail with header; None: a short one from `sender` to `recipient`
-    path: of the page to fetch
+    path: of the page to fetch; script: what `tcp-script` does
     time_limit_s: after that the client is ended and the outcome is `timeout`
     """
 
@@ -90,6 +104,7 @@ class Target:
     recipient: str = "bob@mail.example"
     message: bytes | None = None
     path: str = "/"
+    script: tuple[Action, ...] = ()
     time_limit_s: float = 20.0
 
     def mail(self) -> bytes:

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lab.clients import curl_imap, curl_pop, curl_smtp, curl_web, msmtp, python_smtplib, s_client, ssh, swaks
+from lab.clients import (
+    curl_imap,
+    curl_pop,
+    curl_smtp,
+    curl_web,
+    msmtp,
+    python_smtplib,
+    s_client,
+    ssh,
+    swaks,
+    tcp_script,
+)
 from lab.clients.base import Client
 
-_DRIVERS = (python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, s_client, ssh)
+_DRIVERS = (
+    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, s_client, ssh, tcp_script,
+)  # fmt: skip
 
 CLIENTS: Mapping[str, Client] = MappingProxyType(
     {client.name: client for driver in _DRIVERS for client in driver.CLIENTS}

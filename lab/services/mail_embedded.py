@@ -31,13 +31,15 @@ def start(
     certificate: Certificate,
     users: Mapping[str, str],
     auth_before_tls: bool = False,
-    offer_starttls: bool = True,
+    starttls: str = "offered",
+    recipients: str = "taken",
 ) -> Service:
     """Start the server.
 
     users: user name -> password; the part after @ of a user name is a domain for which port 25 takes mail
     auth_before_tls: offer AUTH on port 587 before TLS too, as servers that allow clear text do
-    offer_starttls: False gives the server of an operator who never set up TLS (ports 25 and 587)
+    starttls: offered | absent (an operator who never set up TLS, on ports 25 and 587) | broken (offered, gets 454)
+    recipients: taken | greylisted (450 at first, then the mail is let in, once) | unknown (550)
     """
     (directory / "mail").mkdir(parents=True, exist_ok=True)
     settings = {
@@ -46,7 +48,8 @@ def start(
         "key": str(certificate.key),
         "users": dict(users),
         "auth_before_tls": auth_before_tls,
-        "offer_starttls": offer_starttls,
+        "starttls": starttls,
+        "recipients": recipients,
         "directory": str(directory),
     }
     settings_file = directory / "settings.json"
@@ -59,7 +62,8 @@ def start(
         "version": version("aiosmtpd"),
         "server_name": server_name,
         "auth_before_tls": auth_before_tls,
-        "offer_starttls": offer_starttls,
+        "starttls": starttls,
+        "recipients": recipients,
     }
     return Service(
         "mail", directory, [process], tuple(Port(number) for number in PORTS), directory / OUTPUT, facts

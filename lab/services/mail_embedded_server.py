@@ -74,16 +74,23 @@ class LoggingSMTP(SMTP):
     @syntax("STARTTLS", when="tls_context")
     async def smtp_STARTTLS(self, arg: str) -> None:
         self.note("starttls_requested")
+        if self.event_handler.starttls == "broken":
+            await self.push("454 4.7.0 TLS not available due to local problem")
+            return
         await super().smtp_STARTTLS(arg)
 
 
 class Handler:
     """What the server decides: who may log in, which mail it takes, where it is put."""
 
-    def __init__(self, directory: Path, users: dict[str, str]) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
+        directory = Path(settings["directory"])
         self.mail = directory / "mail"
-        self.users = users
-        self.own_domains = {user.rpartition("@")[2].lower() for user in users}
+        self.users: dict[str, str] = settings["users"]
+        self.starttls: str = settings["starttls"]
+        self.recipients: str = settings["recipients"]
+        self.greylist: set[tuple[str, str | None, str]] = set()
+        self.own_domains = {user.rpartition("@")[2].lower() for user in self.users}
         self.log = (directory / "log.jsonl").open("a", buffering=1)
 
     def write_log(self, **entry: object) -> None:
@@ -122,9 +129,22 @@ class Handler:
         server.note("rcpt", address=address)
         if server.port == SMTP_PORT and address.rpartition("@")[2].lower() not in self.own_domains:
             return "550 5.7.1 Relaying denied"
+        if self.recipients == "unknown":
+            return f"550 5.1.1 <{address}>: Recipient address rejected: User unknown"
+        if self.recipients == "greylisted" and self.turn_away(server.peer, envelope.mail_from, address):
+            return "450 4.2.0 Greylisted, please try again later"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 OK"
+
+    def turn_away(self, peer: str, mail_from: str | None, rcpt_to: str) -> bool:
+        """True at the first attempt of a triplet; the next gets through, once."""
+        triplet = (peer, mail_from, rcpt_to)
+        if triplet in self.greylist:
+            self.greylist.remove(triplet)
+            return False
+        self.greylist.add(triplet)
+        return True
 
     async def handle_DATA(self, server: LoggingSMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content
@@ -152,8 +172,8 @@ async def serve(settings: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(settings["chain"], settings["key"])
-    handler = Handler(Path(settings["directory"]), settings["users"])
-    starttls = context if settings["offer_starttls"] else None
+    handler = Handler(settings)
+    starttls = None if settings["starttls"] == "absent" else context
     common = {"handler": handler, "hostname": settings["server_name"], "loop": loop}
     submission = {**common, "auth_required": True, "authenticator": handler.authenticate}
 

@@ -16,6 +16,7 @@ import os
 import pwd
 import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from email import message_from_bytes
 from email.policy import default
@@ -28,7 +29,7 @@ from lab.services.base import Port, Service, find_program, start_process
 from lab.services.identity import id_count
 from lab.services.mailbox import DeliveredMail
 from lab.services.pki import Certificate
-from lab.services.postfix_config import DATA, QUEUE, PostfixConfig
+from lab.services.postfix_config import DATA, POLICY_PORT, QUEUE, PostfixConfig
 
 PORTS = (25, 465, 587)
 
@@ -59,7 +60,8 @@ def start(
     domains: Iterable[str] | None = None,
     aliases: Mapping[str, str] | None = None,
     auth_before_tls: bool = False,
-    offer_starttls: bool = True,
+    starttls: str = "offered",
+    recipients: str = "taken",
 ) -> Service:
     """Start Postfix and Dovecot.
 
@@ -67,7 +69,9 @@ def start(
     domains: whose mail is delivered here; None: the domains of `users`
     aliases: address -> address it is delivered to
     auth_before_tls: offer AUTH on port 587, and logins on 143 and 110, before TLS too
-    offer_starttls: False gives the server of an operator who never set up TLS (ports 25 and 587)
+    starttls: offered | absent (an operator who never set up TLS, on ports 25 and 587) | broken (its key file is empty:
+        it is offered and gets 454)
+    recipients: taken | greylisted (450 at first, then the mail is let in, once) | unknown (550)
     LabError: not installed, or this sandbox has a single id
     """
     program = find_program("postfix", package="postfix libsasl2-modules")
@@ -80,7 +84,8 @@ def start(
         domains=domains or sorted({user.rpartition("@")[2] for user in users}),
         aliases=aliases or {},
         auth_before_tls=auth_before_tls,
-        offer_starttls=offer_starttls,
+        starttls=starttls,
+        recipients=recipients,
     )
     mailboxes = directory / "dovecot"
     imap = dovecot.start(
@@ -92,18 +97,29 @@ def start(
         with_lmtp=True,
     )
     process = start_process(host, _master(config, dovecot.run_directory(mailboxes)), directory)
+    ports = (*map(Port, PORTS), *imap.ports)
+    helpers = list(imap.processes)
+    if recipients == "greylisted":
+        helpers.append(_start_policy(host, directory))
+        ports = (*ports, Port(POLICY_PORT))
     facts: dict[str, object] = {
         "program": program,
         "version": postconf("mail_version"),
         "dovecot": imap.facts["version"],
         "server_name": server_name,
         "auth_before_tls": auth_before_tls,
-        "offer_starttls": offer_starttls,
+        "starttls": starttls,
+        "recipients": recipients,
     }
-    ports = (*(Port(number) for number in PORTS), *imap.ports)
     return Service(
-        "mail", directory, [process, *imap.processes], ports, directory / "mail.log", facts, imap.patience_s
+        "mail", directory, [process, *helpers], ports, directory / "mail.log", facts, imap.patience_s
     )
+
+
+def _start_policy(host: Host, directory: Path) -> subprocess.Popen[bytes]:
+    """The server that Postfix asks about each recipient."""
+    policy = Path(__file__).with_name("greylist_policy.py")
+    return start_process(host, [sys.executable, "-P", "-S", str(policy), str(POLICY_PORT)], directory)
 
 
 def _master(config: PostfixConfig, sockets: Path) -> list[str]:
@@ -115,6 +131,7 @@ def _master(config: PostfixConfig, sockets: Path) -> list[str]:
     # Postfix waits until this file is two seconds old: somebody might still be writing it (dict_load_file_xt).
     os.utime(main, (main.stat().st_mtime - 60,) * 2)
     (folder / "master.cf").write_text(config.master_cf())
+    (folder / "empty.pem").touch()
     unshare = find_program("unshare", package="util-linux")
     prepare = _PREPARE.format(sockets=dovecot.RUN_PLACE, queue=QUEUE, data=DATA)
     # `master` itself, not the `postfix` command, which first checks an installation that we made just now.

@@ -18,6 +18,9 @@ QUEUE = "/run/postfix/queue"
 DATA = "/run/postfix/data"
 """On a memory file system that only Postfix sees."""
 
+POLICY_PORT = 10_023
+"""Of the greylisting policy server, on the host itself; the port that Debian's postgrey has."""
+
 _MAIN = """\
 compatibility_level = 3.6
 queue_directory = {queue}
@@ -39,9 +42,10 @@ alias_database =
 local_recipient_maps =
 virtual_alias_maps = {aliases}
 virtual_mailbox_domains = {domains}
-virtual_mailbox_maps =
+virtual_mailbox_maps = {mailboxes}
 virtual_transport = lmtp:unix:{run}/{lmtp}
 smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
+smtpd_recipient_restrictions = {recipient_restrictions}
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = {run}/{sasl}
 smtpd_tls_security_level = {tls_level}
@@ -55,6 +59,8 @@ smtpd_peername_lookup = no
 smtp_tls_security_level = may
 smtp_tls_loglevel = 1
 """
+
+_GREYLISTING = f"check_policy_service inet:127.0.0.1:{POLICY_PORT}"
 
 # Mail from a subscriber must be logged in for; another server's mail comes in on port 25.
 _MASTER = """\
@@ -106,7 +112,8 @@ class PostfixConfig:
     domains: Iterable[str]
     aliases: Mapping[str, str]
     auth_before_tls: bool
-    offer_starttls: bool
+    starttls: str
+    recipients: str
 
     def main_cf(self) -> str:
         """The text of main.cf."""
@@ -122,12 +129,17 @@ class PostfixConfig:
             run=dovecot.RUN_PLACE,
             lmtp=dovecot.LMTP_SOCKET,
             sasl=dovecot.SASL_SOCKET,
-            tls_level="may" if self.offer_starttls else "none",
-            key=self.certificate.key,
+            # Somebody is known, so that everybody else is not (ADDRESS_CLASS_README).
+            mailboxes="inline:{ postmaster@localhost = here }" if self.recipients == "unknown" else "",
+            recipient_restrictions=_GREYLISTING if self.recipients == "greylisted" else "",
+            tls_level="none" if self.starttls == "absent" else "may",
+            key=self.directory / "postfix" / "empty.pem"
+            if self.starttls == "broken"
+            else self.certificate.key,
             chain=self.certificate.chain,
         )
 
     def master_cf(self) -> str:
         """The text of master.cf."""
-        before_tls = self.auth_before_tls or not self.offer_starttls
+        before_tls = self.auth_before_tls or self.starttls == "absent"
         return _MASTER.format(tls_before_auth="no" if before_tls else "yes")

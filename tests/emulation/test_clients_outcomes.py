@@ -126,7 +126,7 @@ def test_clients_at_a_closed_port_are_refused(family: int, run_dir: Path) -> Non
 def test_clients_without_starttls_on_offer_refuse_or_fall_back(run_dir: Path) -> None:
     """Strict clients refuse to go on; opportunistic ones send password and mail in clear text, and the word says it."""
     with mail_world(run_dir) as world:
-        directory = serve_mail(world, offer_starttls=False, auth_before_tls=True)
+        directory = serve_mail(world, starttls="absent", auth_before_tls=True)
         expected = all_are(Outcome.TLS_ERROR, [*STRICT, "openssl-submission"])
         expected |= all_are(Outcome.CLEAR_TEXT, OPPORTUNISTIC)
         assert world.outcomes([*STRICT, *OPPORTUNISTIC, "openssl-submission"]) == expected

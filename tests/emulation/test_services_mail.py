@@ -176,7 +176,7 @@ def test_postfix_takes_mail_and_imap_gives_it_out(user: str, family: int, run_di
 def test_postfix_without_starttls_shows_the_fall_back(user: str, run_dir: Path) -> None:
     """The same two switches as the embedded server has: no STARTTLS on offer, AUTH in clear text."""
     with mail_world(run_dir) as world:
-        postfix(world, offer_starttls=False, auth_before_tls=True)
+        postfix(world, starttls="absent", auth_before_tls=True)
         assert world.run("smtplib-submission").outcome is Outcome.TLS_ERROR
         assert world.run("smtplib-opportunistic").outcome is Outcome.CLEAR_TEXT
         [mail] = wait_for_mails(mail_postfix.delivered, run_dir / "postfix", 1)

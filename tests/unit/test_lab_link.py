@@ -97,7 +97,7 @@ def test_delay_line_config_has_a_pid_a_queue_and_the_spec_for_each_direction() -
     """What the delay line is told is all that it needs."""
     plan = link.plan_delay_line(link.wire_specs(isp(), {"sim1-access1": SLOW}))
     config = link.delay_line_config(plan, {"access1": 42}, seed=7)
-    one = {"pid": 42, "delay_ns": 5 * MS, "jitter_ns": 0, "rate_bits": None, "loss": 0.0}
+    one = {"pid": 42, "delay_ns": 5 * MS, "jitter_ns": 0, "rate_bits": None, "loss": 0.0, "reorder": 0.0}
     assert config == {
         "seed": 7,
         "queue_limit": link.QUEUE_LIMIT,

@@ -18,7 +18,8 @@ PLAIN = PostfixConfig(
     domains=["mail.example", "two.example"],
     aliases={},
     auth_before_tls=False,
-    offer_starttls=True,
+    starttls="offered",
+    recipients="taken",
 )
 
 
@@ -60,14 +61,14 @@ def test_postfix_takes_mail_for_its_domains_and_aliases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("auth_before_tls", "offer_starttls", "tls_level", "auth_only_under_tls"),
-    [(False, True, "may", "yes"), (True, True, "may", "no"), (False, False, "none", "no")],
+    ("auth_before_tls", "starttls", "tls_level", "auth_only_under_tls"),
+    [(False, "offered", "may", "yes"), (True, "offered", "may", "no"), (False, "absent", "none", "no")],
 )
 def test_postfix_offers_tls_and_auth_as_asked(
-    auth_before_tls: bool, offer_starttls: bool, tls_level: str, auth_only_under_tls: str
+    auth_before_tls: bool, starttls: str, tls_level: str, auth_only_under_tls: str
 ) -> None:
     """A server without STARTTLS must offer AUTH in clear text, or nobody could log in."""
-    config = replace(PLAIN, auth_before_tls=auth_before_tls, offer_starttls=offer_starttls)
+    config = replace(PLAIN, auth_before_tls=auth_before_tls, starttls=starttls)
     assert settings(config.main_cf())["smtpd_tls_security_level"] == tls_level
     assert f"smtpd_tls_auth_only={auth_only_under_tls}" in options(config.master_cf(), "587")
 
