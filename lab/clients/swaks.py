@@ -22,22 +22,22 @@ from lab.clients.base import (
     program_version,
     run_program,
 )
+from lab.errors import LabError
 from lab.host import Host
 from lab.services.base import find_program
 
-PACKAGES = "swaks libnet-ssleay-perl libio-socket-inet6-perl libauthen-sasl-perl"
-"""Without those swaks has no TLS, no IPv6, no AUTH beyond PLAIN and LOGIN; it only recommends them."""
+PACKAGES = "swaks libnet-ssleay-perl libio-socket-inet6-perl"
+"""Without the libraries swaks has no TLS and no IPv6; Debian only recommends them."""
 
 SUBMISSION_PORT, SMTPS_PORT = 587, 465
 
 _TLS_OPTION = {"submission": "--tls", "opportunistic": "--tls-optional", "implicit": "--tls-on-connect"}
 
-_CONNECT, _CLOSED, _AUTH, _TLS = 2, 6, 28, 29
+_CONNECT, _CLOSED, _LACKING, _AUTH, _TLS = 2, 6, 10, 28, 29
 _REPLIES = range(21, 28)
-"""Exit codes: no connection, connection lost, login, TLS; a negative reply from the greeting to the mail's
-end.
-"""
+"""Exit codes: no connection, connection lost, a library is missing, login, TLS; a negative reply."""
 
+_MISSING_LIBRARY = re.compile(r"\w+ not available: requires [\w:]+")
 _ACCEPTED = re.compile(r"^ [-~]> \.\n<([-~])  250 ", re.MULTILINE)
 _NEGATIVE_REPLY = re.compile(r"^<[-~*]\* +[45]\d\d", re.MULTILINE)
 
@@ -67,6 +67,14 @@ def classify(done: Finished) -> Outcome:
     return Outcome.REJECTED if status in _REPLIES else Outcome.FAILED
 
 
+def check_libraries(done: Finished) -> None:
+    """LabError: swaks could not do what was asked of it because a Perl library is not installed."""
+    if done.exit_status == _LACKING and (missing := _MISSING_LIBRARY.search(done.output)):
+        raise LabError(
+            f"expected swaks with its libraries, got {missing[0]!r}", f"apt-get install {PACKAGES}"
+        )
+
+
 def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
     """Send the target's mail. mode: submission | opportunistic | implicit."""
     program = find_program("swaks", package=PACKAGES)
@@ -82,6 +90,7 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
     if target.password is not None:
         argv += ["--auth", "PLAIN", "--auth-user", target.user, "--auth-password", target.password]
     done = run_program(host, argv, workplace=workplace, time_limit_s=target.time_limit_s, count_resets=True)
+    check_libraries(done)
     return done.result(classify(done), program_version(program))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lab.clients import swaks
 from lab.clients.base import Outcome
+from lab.errors import LabError
 from tests.unit.client_kit import finished, keeps_to_the_evidence
 
 
@@ -31,3 +34,12 @@ def test_swaks_refused_login_is_no_reset_although_one_followed() -> None:
     """A RST that came after the server's 535 was not what ended the attempt."""
     transcript = " ~> AUTH PLAIN xyz\n<~* 535 5.7.8 bad\n ~> QUIT\n"
     assert swaks.classify(finished(28, stdout=transcript, resets=1)) is Outcome.AUTH_ERROR
+
+
+def test_swaks_without_its_libraries_names_their_packages() -> None:
+    """Debian installs swaks without TLS and IPv6; the message says what to install."""
+    lacking = finished(10, stdout="*** IPv6 not available: requires IO::Socket::INET6.  Exiting\n")
+    with pytest.raises(LabError, match="IPv6 not available: requires IO::Socket::INET6") as caught:
+        swaks.check_libraries(lacking)
+    assert "libio-socket-inet6-perl" in caught.value.fix
+    swaks.check_libraries(finished(28))
