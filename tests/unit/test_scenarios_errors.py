@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.cli import BAD_INPUT, NOT_READY, guarded
+from lab import sandbox
+from lab.errors import LabError
+from scenarios.cli import BAD_INPUT, NOT_READY, app, guarded
 from scenarios.errors import ArgumentError
 
 
@@ -16,7 +18,6 @@ def test_errors_argument_error_is_one_line_and_exit_status_2(capsys: pytest.Capt
 
     assert guarded(command) == BAD_INPUT
     assert capsys.readouterr().err == "expected a run, got 'x'; tamperlab list\n"
-    assert NOT_READY == 3
 
 
 def test_errors_bug_is_not_hidden() -> None:
@@ -27,3 +28,18 @@ def test_errors_bug_is_not_hidden() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         guarded(command)
+
+
+def test_errors_machine_that_is_not_ready_is_one_line_and_exit_status_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where namespaces are forbidden, `run` says so and how to go on, and starts nothing."""
+
+    def forbidden() -> None:
+        raise LabError("expected namespaces for an ordinary user, got 'EPERM'", "run as root with sudo")
+
+    monkeypatch.setattr(sandbox, "enter", forbidden)
+    status = guarded(lambda: app(["run", "starttls-block"], standalone_mode=False))
+    assert status == NOT_READY == 3
+    expected = "expected namespaces for an ordinary user, got 'EPERM'; run as root with sudo\n"
+    assert capsys.readouterr() == ("", expected)
