@@ -100,7 +100,7 @@ class Firewall:
 def _start(command: str, text: str) -> subprocess.Popen[bytes]:
     """Start a restore. The text fits a pipe's buffer, so handing it over never blocks."""
     process = subprocess.Popen(
-        [command, "--noflush"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [command, "--noflush", "--wait", "5"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         env=_ENVIRONMENT,
     )  # fmt: skip
     assert process.stdin is not None
