@@ -25,6 +25,7 @@ from middlebox.dissect.dns_message import dns_plan
 from middlebox.dissect.http import HttpDissector, http_plan
 from middlebox.dissect.http_message import READS_ALL, HttpReading
 from middlebox.dissect.imap import ImapDissector
+from middlebox.dissect.openvpn import OpenvpnDatagramDissector, OpenvpnStreamDissector
 from middlebox.dissect.pop import PopDissector
 from middlebox.dissect.quic import READS_ALL as QUIC_READS_ALL, QuicDissector, QuicReading, quic_plan
 from middlebox.dissect.smtp import SmtpDissector
@@ -41,6 +42,7 @@ _DISSECTORS: tuple[type[Dissector], ...] = (
     DnsStreamDissector,
     SshDissector,
     QuicDissector,
+    OpenvpnStreamDissector,
 )
 
 ALL_FIELDS: Mapping[str, FieldSpec] = {
@@ -84,6 +86,8 @@ def dissector_for(
         parts.append(HttpDissector(http_plan(wanted_fields, http), tls))
     if "ssh" in wanted:
         parts.append(SshDissector(wanted_fields))
+    if "openvpn" in wanted:
+        parts.append(OpenvpnStreamDissector(wanted_fields))
     return one_of(parts)
 
 
@@ -108,6 +112,8 @@ def datagram_dissector_for(
             parts.append(DnsDatagramDissector(dns_plan(wanted_fields)))
         if "quic" in wanted:
             parts.append(QuicDissector(quic_plan(wanted_fields, quic)))
+        if "openvpn" in wanted:
+            parts.append(OpenvpnDatagramDissector(wanted_fields))
     return one_of(parts)
 
 

@@ -27,8 +27,9 @@ from middlebox.flow import Direction
 CAPTURES = Path(__file__).parent.parent / "data" / "dissect"
 ETHERNET_HEADER_BYTES = 14
 EVERYTHING = frozenset(name.partition(".")[0] for name in ALL_FIELDS)
-# tshark joins HTTP bodies before it shows a header, we do not wait for them; it looks for SSH on port 22 only.
-TSHARK_OPTIONS = ("-o", "http.desegment_body:FALSE", "-d", "tcp.port==2222,ssh")
+# tshark joins HTTP bodies before it shows a header, we do not; SSH and OpenVPN it finds on their ports only.
+OTHER_PORTS = ("tcp.port==2222,ssh", "tcp.port==5000,openvpn", "udp.port==5000,openvpn")
+TSHARK_OPTIONS = ("-o", "http.desegment_body:FALSE", *(word for port in OTHER_PORTS for word in ("-d", port)))
 
 # Text that tshark works out: the bytes it marks are those of the line, or of a compressed name.
 SHOWN = frozenset(HEADER_FIELDS.values()) | {"http.request.full_uri"}

@@ -191,6 +191,9 @@ DIFFERENCES = [
     ),
 ]
 
+# Protocols of whole captures that we do not look for: what is inside a VPN is not read.
+NOT_READ = {"openvpn.pcap": "tls"}
+
 
 @pytest.fixture(autouse=True)
 def _tshark() -> None:
@@ -234,7 +237,8 @@ def test_fields_of_every_packet_are_those_of_tshark(capture: str) -> None:
     wrong = []
     for frame, (here, there) in enumerate(zip(map(first_lines_only, ours), tsharks, strict=True), start=1):
         for name in here.keys() | there.keys():
-            if (frame, name.partition(".")[0]) in excused:
+            protocol = name.partition(".")[0]
+            if (frame, protocol) in excused or NOT_READ.get(capture) == protocol:
                 continue
             mine, its = (comparable(name, fields.get(name, [])) for fields in (here, there))
             if mine != its:
