@@ -128,7 +128,7 @@ class Box:
             if now >= pace.due_ns:
                 self._do_what_is_due(now)
             ready, _, _ = select.select(readable, (), (), self._seconds_to_wait())
-            if not ready:
+            if not ready and not self.queue.waiting:
                 self._log.flush(EVENTS_AT_ONCE)
                 continue
             if readable[1] in ready:
@@ -149,7 +149,7 @@ class Box:
         self.queue.close()
 
     def _seconds_to_wait(self) -> float:
-        if self._log.pending:
+        if self._log.pending or self.queue.waiting:
             return 0.0
         left_ns = self._pace.due_ns - self._clock()
         if left_ns > _COARSE_NS:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
-from errno import EAGAIN
+from errno import EAGAIN, ENOBUFS
 from pathlib import Path
 from socket import MSG_DONTWAIT
 from typing import Final, NamedTuple
@@ -87,18 +88,27 @@ class Queue:
         except PermissionError:  # root of a user namespace only: the machine's own limit applies
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
         self.receive_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._configure(_NFQA_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, COPY_PACKET))
         self._reader = _Reader(self._socket, pace)
+        self._whole: bool | None = None
+        self._configure(_NFQA_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, COPY_PACKET))
         self.overflow()  # not readable: better said now than at the end of a run
 
     def hand_out_whole(self, *, on: bool) -> None:
         """Whether packets come as the kernel keeps them, up to 64 kB with the checksum still to be written, or cut into
         what a wire carries, which is slower but can be rewritten."""
+        if on is self._whole:
+            return
+        self._whole = on
         flag = struct.pack("!I", _NFQA_CFG_F_GSO)
         self._configure(_NFQA_CFG_FLAGS, flag if on else bytes(4), _NFQA_CFG_MASK, flag)
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether packets were read that `serve` has not handed out: the socket does not tell of them any more."""
+        return bool(self._reader.early)
 
     def serve(self) -> None:
         """Hand out what is waiting, and return when nothing is or when something else is due."""
@@ -126,24 +136,34 @@ class Queue:
         kind = _NFNL_SUBSYS_QUEUE << 8 | _NFQNL_MSG_CONFIG
         head = struct.pack("=IHHII", 16 + len(body), kind, _NLM_F_REQUEST | _NLM_F_ACK, 0, 0)
         self._socket.sendto(head + body, (0, 0))
-        answer = self._socket.recv(_READ_BYTES)
-        (answer_kind,) = struct.unpack_from("=H", answer, 4)
+        while struct.unpack_from("=H", answer := self._next_message(), 4)[0] != _NLMSG_ERROR:
+            self._reader.early.append(answer)  # a packet that was in the queue already
         (error,) = struct.unpack_from("=i", answer, 16)
-        assert answer_kind == _NLMSG_ERROR, "packets before the rules are installed"
         if error:
             raise OSError(-error, f"queue {self.number}: {os.strerror(-error)}")
+
+    def _next_message(self) -> bytes:
+        while True:
+            try:
+                return self._socket.recv(_READ_BYTES)
+            except OSError as error:
+                if error.errno != ENOBUFS:  # that one is counted by the kernel, see `overflow`
+                    raise
 
 
 class _Reader:
     """What `run_socket` takes for a socket: reads whole messages, never blocks, stops on time."""
 
-    __slots__ = ("_pace", "_receive")
+    __slots__ = ("_pace", "_receive", "early")
 
     def __init__(self, source: socket.socket, pace: Pace) -> None:
         self._receive = source.recv
         self._pace = pace
+        self.early: deque[bytes] = deque()
 
     def recv(self, _size: int) -> bytes:
         if self._pace.now_ns >= self._pace.due_ns:
             raise BlockingIOError(EAGAIN, "something else is due")
+        if self.early:
+            return self.early.popleft()
         return self._receive(_READ_BYTES, MSG_DONTWAIT)

@@ -149,6 +149,27 @@ def test_good_profile_is_taken_up_on_sighup(peers: Peers) -> None:
         assert [words for words in box.handled() if words] == [["before"], ["elsewhere"]]
 
 
+def test_reload_under_traffic_loses_no_packet(peers: Peers) -> None:
+    """Packets that wait in the queue while it is set up anew are answered all the same."""
+    profile = everything_on_7000(peers)
+    whole = profile.read_text()
+    singly = whole.replace("do: [log]", "do: [{delay: 1ms}]")
+    with running_box(peers, profile, stand_in=True) as box:
+        client, server = peers.connection(7000)
+        with client, server:
+            for number in range(10):
+                os.kill(box.process.pid, signal.SIGSTOP)
+                profile.write_text(whole if number % 2 else singly)
+                box.process.send_signal(signal.SIGHUP)
+                client.sendall(b"word-%d" % number)
+                os.kill(box.process.pid, signal.SIGCONT)
+                assert server.recv(100) == b"word-%d" % number
+                until(lambda number=number: len(box.events("reloaded")) == number + 1, "the reload")
+        assert box.stop() == 0
+        handled = {words[0] for words in box.handled() if words}
+        assert handled == {f"word-{number}" for number in range(10)}
+
+
 def test_bad_profile_on_sighup_keeps_the_old_one_and_says_why(peers: Peers) -> None:
     """The reason stands in the log and on stderr; the box goes on as before and ends valid."""
     profile = everything_on_7000(peers)
