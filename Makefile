@@ -33,11 +33,11 @@ scenarios: ## list the scenarios
 
 test: ## every test but the deep ones: unit, property, emulation, end to end
 	@$(SETUP) core servers test
-	@exec $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not deep' $(ARGS)
+	@exec scripts/reachable.sh $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not deep' $(ARGS)
 
 test-deep: ## the long ones: hundreds of thousands of generated packets
 	@$(SETUP) core servers test
-	@exec $(BIN)/pytest -n $(WORKERS) --dist worksteal -m deep $(ARGS)
+	@exec scripts/reachable.sh $(BIN)/pytest -n $(WORKERS) --dist worksteal -m deep $(ARGS)
 
 lint: ## style, types, who imports whom, sizes
 	@$(SETUP) core dev

@@ -192,3 +192,20 @@ def test_messages_name_only_packages_that_setup_installs() -> None:
     assert {word for packages in OPTIONAL_PROGRAMS.values() for word in packages.split()} - set(
         known
     ) == set()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("closed", [".", "checkout"], ids=["folder-above", "checkout-itself"])
+def test_reachable_opens_the_checkout_and_nothing_beside_it(
+    closed: str, tmp_path: Path, checkout: Path
+) -> None:
+    """Tests that become an ordinary user find the checkout where it is, also below a folder that is root's alone."""
+    (tmp_path / "secret").touch()
+    (tmp_path / closed).chmod(0o700)
+    become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = subprocess.run(
+        [checkout / "scripts" / "reachable.sh", *become, "sh", "-c", "pwd; cat pyproject.toml; ls -A .."],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{checkout}\n{(ROOT / 'pyproject.toml').read_text()}checkout\n"
+    assert not os.path.ismount(checkout)
