@@ -12,9 +12,10 @@ from lab.helper import Helper
 
 GOOD = """
 import json, signal, sys
-signal.signal(signal.SIGTERM, lambda *_: (print('{"done": 1}', flush=True), sys.exit()))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print(json.dumps({"ready": json.load(open(sys.argv[1]))["word"]}), flush=True)
-signal.pause()
+signal.sigwait({signal.SIGTERM})
+print('{"done": 1}', flush=True)
 """
 
 
