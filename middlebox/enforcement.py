@@ -72,18 +72,19 @@ class Enforcement:
             assert rule.residual is not None
             flow = judgement.flow
             key = key_of(rule.residual.key, judgement.packet, flow.ingress, flow.direction)
-            sentence = self.residuals.start(rule, judgement.profile, key, judgement.now_ns)
+            sentence = self.residuals.start(rule, judgement.profile, key, flow.ingress, judgement.now_ns)
             judgement.events.append(_residual_event("residual_started", sentence, judgement))
             judgement.offload = Offload.NONE  # every packet of its like has to be seen from now on
         return bool(starting)
 
     def punish(self, sentence: Sentence, judgement: Judgement) -> None:
         """Do to this packet what the residual of an earlier match says."""
-        assert sentence.rule.residual is not None
         judgement.punished = True
-        judgement.events.append(_residual_event("residual_hit", sentence, judgement))
-        self._remember(sentence.rule.residual.do, judgement)
-        self._act([(sentence.rule, sentence.rule.residual.do)], judgement)
+        actions = sentence.actions_on(judgement.flow.ingress)
+        if actions:
+            judgement.events.append(_residual_event("residual_hit", sentence, judgement))
+            self._remember(actions, judgement)
+            self._act([(sentence.rule, actions)], judgement)
 
     def keep_stopped(self, judgement: Judgement) -> bool:
         """Drop what may not pass because of an earlier packet: its direction is blocked, or its bytes were dropped
@@ -143,14 +144,14 @@ class Enforcement:
     def _stop(self, rule: Rule, block: set[Direction], judgement: Judgement) -> None:
         """Drop the packet, and see to it that neither its bytes nor the blocked directions pass later."""
         flow = judgement.flow
-        if not judgement.punished:  # a sentence ends by itself: what it drops may pass afterwards
-            flow.halves[flow.direction].remember_drop(judgement.packet, rule)
-            flow.stopped = True
+        self.drop(rule, judgement)
+        if judgement.punished:  # a sentence ends by itself: what it drops may pass afterwards
+            return
+        flow.halves[flow.direction].remember_drop(judgement.packet, rule)
+        flow.stopped = True
         if block:
             flow.block(rule, block)
-            if not judgement.punished:
-                judgement.offload |= blocked_directions(flow)
-        self.drop(rule, judgement)
+            judgement.offload |= blocked_directions(flow)
 
     def treat(self, judgement: Judgement) -> None:
         """What is done to every packet of a connection that is policed or translated, after the rules."""

@@ -60,6 +60,10 @@ class Engine:
         self._flows.resize(max(r.max_flows for r in readings), max(r.idle_ns for r in readings))
         self._enforcement.start_over()
         self._live = LiveRulesTable()
+        # A sentence brings back connections that were let go: what is known of them by then must not be forgotten.
+        self._punishes = any(
+            rule.residual is not None for profile in deployment.profiles() for rule in profile.rules
+        )
         self._new_generation()
 
     def _new_generation(self) -> None:
@@ -167,13 +171,14 @@ class Engine:
         judgement = Judgement(p, flow, program, now_ns)
         if sentence is not None:
             self._enforcement.punish(sentence, judgement)
+            if p.end > p.payload_start:
+                flow.lose_track(flow.direction)  # nobody reads it
         stopped = flow.stopped and self._enforcement.keep_stopped(judgement)
         return judgement if stopped or sentence is not None else None
 
     def _judge(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
         """Read the packet and do what the rules say that match it; None when there is nothing to be said about it."""
         fields: Fields = {}
-        alive = flow.alive
         direction = flow.direction
         shown = p
         if p.protocol == PROTOCOL_TCP and p.payload_start > p.l4:
@@ -186,15 +191,13 @@ class Engine:
             shown = read_segment(p, flow, program, fields)
         elif flow.dissector is not None:
             read_datagram(p, flow, flow.dissector, fields)
-        if flow.alive is not alive or program.counts:
-            flow.live = None
         if self._marks.in_use:
             flow.marks = flow.own_marks | self._marks.of(p, flow.ingress, direction, now_ns)
-        # What this packet completed can match, even if nothing of the kind can come any more.
-        if flow.live is None and fields:
-            rules = program.rules[direction]
+        # Those that were live before this packet: what it completed can match, even if it was the last of its kind.
+        if flow.live is not None:
+            rules = flow.live.rules[direction]
         else:
-            rules = (flow.live or self._live.find(p, flow, program)).rules[direction]
+            rules = program.rules[direction] if fields else self._live.find(p, flow, program).rules[direction]
         matched: Judgement | None = None
         for rule in rules:
             if rule.when.matches(shown, flow, fields):
@@ -202,18 +205,21 @@ class Engine:
                 self._enforcement.note_match(rule, matched, fields)
         if matched is not None and self._enforcement.carry_out(matched):
             self._new_generation()  # some of what the kernel was allowed to pass is punished now
-        if p.flags & program.ending_flags and flow.translation is None:
-            self._flows.remove(flow)
+        if p.flags & program.ending_flags and not flow.stopped and flow.translation is None:
+            self._flows.remove(flow)  # what is blocked stays so, and moved numbers stay moved
         return matched
 
     def _let_go(self, p: Packet, flow: Flow, program: Program) -> Decision:
         """Tell the kernel which directions of this connection need no more looking at."""
-        live = flow.live or self._live.find(p, flow, program)
+        live = flow.live
+        if live is None or flow.live_for is not flow.alive or program.counts:
+            live = self._live.find(p, flow, program)
         if flow.stopped:
             return Decision(offload=offload_of_stopped(flow, live))
         if not live.over:
             return live.answer
-        self._flows.remove(flow)
+        if not self._punishes:
+            self._flows.remove(flow)
         self.stats["offloaded_flows"] += 1
         return _LET_GO
 
@@ -278,9 +284,7 @@ class Engine:
         elif live is not None and live.answer.offload:
             for direction in Direction:
                 if live.answer.offload & 1 << direction:
-                    flow.halves[direction].lose_track()
-                    if flow.dissector is not None:
-                        flow.dissector.restart(direction)
+                    flow.lose_track(direction)
 
     @staticmethod
     def _give_dissector(flow: Flow, p: Packet, program: Program) -> None:

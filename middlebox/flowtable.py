@@ -82,8 +82,8 @@ class Flow:
     """
 
     __slots__ = (
-        "key", "client_side", "last_ns", "generation", "program", "subscriber", "dissector", "alive", "live",
-        "halves", "handshake", "packets", "bytes", "own_marks", "marks", "direction", "ingress",
+        "key", "client_side", "last_ns", "generation", "program", "subscriber", "dissector", "alive",
+        "live", "live_for", "halves", "handshake", "packets", "bytes", "own_marks", "marks", "direction", "ingress",
         "stopped", "blocked", "treated", "policer", "translation", "names",
     )  # fmt: skip
 
@@ -97,6 +97,7 @@ class Flow:
         self.dissector: Dissector | None = None
         self.alive: Alive | None = None
         self.live: LiveRules | None = None  # not yet found, or to be found anew
+        self.live_for: Alive | None = None  # what was alive when they were found; later it can only be less
         self.halves = (Half(), Half())
         self.handshake = _NO_STEP
         self.packets = self.bytes = 0
@@ -126,6 +127,12 @@ class Flow:
                 to_client = rule
         self.blocked = (to_server, to_client)
         self.stopped = True
+
+    def lose_track(self, direction: Direction) -> None:
+        """Bytes of this direction have passed that nobody has read."""
+        self.halves[direction].lose_track()
+        if self.dissector is not None:
+            self.dissector.restart(direction)
 
     def start_over(self) -> None:
         """Other rules apply from now on: what the old ones have begun ends, but numbers stay translated."""

@@ -73,7 +73,7 @@ class LiveRulesTable:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             live = self._known[rules, coupled] = LiveRules(rules, coupled=coupled)
-        flow.live = live
+        flow.live, flow.live_for = live, flow.alive
         return live
 
 

@@ -73,9 +73,7 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Pac
     direction = flow.direction
     stream = flow.halves[direction]
     seq = _first_byte(p) if p.flags & wire.SYN else p.seq
-    dissector = flow.dissector
-    if dissector is not None and not dissector.alive[direction] and not dissector.couples_directions:
-        dissector = None
+    dissector = flow.dissector if _wants(flow) else None
     if stream.goes_on_at(seq, program.profile.tcp):
         _read_on(p, direction, stream, seq, program.window_bytes, dissector, fields)
         shown = p
@@ -89,9 +87,18 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Pac
 def read_datagram(p: Packet, flow: Flow, dissector: Dissector, fields: Fields) -> None:
     """Add what the dissector finds in a packet that is no TCP segment, unless it is a later fragment of one."""
     whole = p.payload_start > p.l4 if p.protocol == wire.PROTOCOL_UDP else not p.fragment_offset
-    if whole and p.end > p.payload_start and dissector.alive[flow.direction]:
+    if whole and p.end > p.payload_start and _wants(flow):
         dissector.feed(flow.direction, p.payload, fields)
         flow.alive = dissector.alive
+
+
+def _wants(flow: Flow) -> bool:
+    """Whether somebody wants what the dissector could find in this direction. Nobody else's bytes refute anything."""
+    dissector = flow.dissector
+    if dissector is None or dissector.couples_directions:
+        return dissector is not None
+    live = flow.live
+    return bool(dissector.alive[flow.direction]) and (live is None or bool(live.rules[flow.direction]))
 
 
 def fresh_payload(p: Packet, stream: Half) -> bytes:

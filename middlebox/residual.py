@@ -12,19 +12,28 @@ from ipaddress import ip_address
 
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
-from middlebox.profile import KeyPart, Rule
+from middlebox.profile import Action, Drop, DropScope, KeyPart, Rule
 
 Key = tuple[bytes | int, ...]
 
 
 @dataclass(slots=True)
 class Sentence:
-    """One entry: everything with this key is punished by `rule` until then."""
+    """One entry: everything with this key is punished by `rule` until then. `ingress`: where its trigger came in."""
 
     rule: Rule
     profile: str
     key: Key
     until_ns: int
+    ingress: Side
+
+    def actions_on(self, ingress: Side) -> tuple[Action, ...]:
+        """What is done to a packet that came in there: `drop: direction` means the direction of the trigger."""
+        assert self.rule.residual is not None
+        actions = self.rule.residual.do
+        if ingress is self.ingress:
+            return actions
+        return tuple(a for a in actions if not (isinstance(a, Drop) and a.scope is DropScope.DIRECTION))
 
     @property
     def words(self) -> list[str]:
@@ -71,14 +80,14 @@ class ResidualTable:
         self._by_rule: dict[int, tuple[Rule, dict[Key, Sentence]]] = {}
         self.in_force = False
 
-    def start(self, rule: Rule, profile: str, key: Key, now_ns: int) -> Sentence:
+    def start(self, rule: Rule, profile: str, key: Key, ingress: Side, now_ns: int) -> Sentence:
         """Punish `key` from now on; an entry that is there already starts anew."""
         assert rule.residual is not None
         _, sentences = self._by_rule.setdefault(id(rule), (rule, {}))
         sentences.pop(key, None)
         if len(sentences) >= rule.residual.capacity:
             del sentences[next(iter(sentences))]
-        sentence = sentences[key] = Sentence(rule, profile, key, now_ns + rule.residual.duration_ns)
+        sentence = sentences[key] = Sentence(rule, profile, key, now_ns + rule.residual.duration_ns, ingress)
         self.in_force = True
         return sentence
 

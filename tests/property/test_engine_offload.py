@@ -1,0 +1,259 @@
+"""What the engine lets the kernel pass is never missed: the same rules match the same packets, seen or not.
+
+Two engines get the same conversations: one is shown every packet and its offers to let go are ignored, the other is
+not shown what it has let go, as a kernel would do it. Rules, readings and conversations are drawn.
+"""
+
+from __future__ import annotations
+
+import re
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from middlebox.decision import Decision, Offload, Verdict
+from middlebox.engine import Engine
+from middlebox.filters import compile_filter
+from middlebox.flow import Direction, Side
+from middlebox.look import Constant, Look
+from middlebox.packet import ACK, FIN, PSH, RST, SYN, Packet, tcp_segment
+from middlebox.profile import (
+    Action,
+    Deployment,
+    Drop,
+    DropScope,
+    KeyPart,
+    Log,
+    Mark,
+    Phase,
+    Placement,
+    Profile,
+    Reassembly,
+    Reset,
+    Residual,
+    Rewrite,
+    Rule,
+    StateFrom,
+    Substitution,
+    TcpReading,
+    Throttle,
+    Towards,
+)
+from tests.property.packet_soup import CLIENT_LINES, SERVER_LINES, TLS_RECORDS, V4, V6
+
+SECOND_NS = 1_000_000_000
+CONTROL = SYN | FIN | RST
+
+WHENS = (
+    'smtp.command_line matches "^STARTTLS"',
+    "smtp.response.code == 220",
+    'tls.handshake.extensions_server_name contains "blocked"',
+    "tls.handshake.type == 1 and tcp.dstport in {443, 465}",
+    "tls.record.content_type == 21",
+    'tcp.payload contains "ultrasurf"',
+    'tcp.payload contains "OK" and tcp.srcport == 110',
+    'imap.request.command == "STARTTLS"',
+    'http.host contains "example"',
+    "tcp.flags.syn == 1 and tcp.flags.ack == 0",
+    "tcp.flags.reset == 1 and tcp.dstport == 80",
+    'flow.packets <= 4 and tcp.len > 0 and flow.direction == "client-to-server"',
+    "flow.bytes >= 600 and tcp.dstport == 587",
+    'flow.marks == "seen"',
+    'flow.marks == "seen" and tcp.srcport == 80',
+    'not tcp.dstport == 80 and ip.src == 192.0.2.11 and tcp.payload contains "a"',
+    "ipv6 and tcp.dstport == 25",
+)
+DOS: tuple[tuple[Action, ...], ...] = (
+    (Log(),),
+    (Reset(Towards.BOTH, Look()),),
+    (Drop(),),
+    (Drop(DropScope.DIRECTION),),
+    (Drop(DropScope.FLOW),),
+    (Mark("seen"),),
+    (Mark("seen", (KeyPart.INSIDE_IP,), SECOND_NS),),
+    (Throttle(Constant(4000), 400),),
+    (Rewrite((Substitution(re.compile(b"[A-M]+"), b"x"),)),),
+)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> tuple[Rule, ...]:
+    made = []
+    for number in range(draw(st.integers(1, 3))):
+        residual = None
+        if draw(st.integers(0, 5)) == 0:
+            key = draw(st.sampled_from([(KeyPart.INSIDE_IP,), (KeyPart.CLIENT_IP, KeyPart.SERVER_PORT)]))
+            residual = Residual(key, SECOND_NS, draw(st.booleans()), draw(st.sampled_from(DOS[:4])))
+        when = compile_filter(draw(st.sampled_from(WHENS)))
+        made.append(Rule(f"rule-{number}", when, draw(st.sampled_from(DOS)), residual=residual))
+    return tuple(made)
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> TcpReading:
+    return TcpReading(
+        state_from=draw(st.sampled_from(StateFrom)),
+        handshake=draw(st.integers(0, 3)) == 0,
+        reassembly=draw(st.sampled_from(Reassembly)),
+        checks_ack=draw(st.integers(0, 3)) == 0,
+        checks_checksum=draw(st.booleans()),
+        ends_on_rst=draw(st.booleans()),
+        ends_on_fin=draw(st.booleans()),
+    )
+
+
+class Talk:
+    """One connection's packets, in a plausible order: lost, sent twice, cut, with changes of mind."""
+
+    def __init__(self, rng: Random, port: int) -> None:
+        self.rng = rng
+        self.client, self.server = rng.choice((V4, V4, V6))
+        self.port, self.server_port = port, rng.choice((25, 80, 110, 143, 443, 465, 587))
+        self.begin()
+        self.step = 0 if rng.random() < 0.8 else 3  # some are older than the box
+
+    def begin(self) -> None:
+        self.step = 0
+        self.seq = [self.rng.getrandbits(32), self.rng.getrandbits(32)]
+        self.last: tuple[bytes, Direction, int] | None = None
+
+    def next(self) -> tuple[bytes, Direction, int]:
+        """(packet, who sends it, its TCP flags)"""
+        if self.last is not None and self.rng.random() < 0.08:
+            return self.last
+        self.step += 1
+        if self.step <= 3:
+            direction = Direction.SERVER_TO_CLIENT if self.step == 2 else Direction.CLIENT_TO_SERVER
+            made = self.make(direction, (SYN, SYN | ACK, ACK)[self.step - 1])
+        elif self.rng.random() < 0.05:
+            direction = self.rng.choice(tuple(Direction))
+            made = self.make(direction, self.rng.choice((RST, RST | ACK, FIN | ACK)))
+            if self.rng.random() < 0.7:
+                self.begin()
+        else:
+            direction = self.rng.choice(tuple(Direction))
+            lines = TLS_RECORDS if self.rng.random() < 0.3 else (CLIENT_LINES, SERVER_LINES)[direction]
+            payload = self.rng.choice(lines)
+            if self.rng.random() < 0.2:
+                payload = payload[: self.rng.randrange(1, len(payload) + 1)]
+            made = self.make(direction, PSH | ACK, payload)
+        self.last = made
+        return made
+
+    def make(self, direction: Direction, flags: int, payload: bytes = b"") -> tuple[bytes, Direction, int]:
+        ends: dict[str, Any] = {
+            "src": self.client, "dst": self.server, "sport": self.port, "dport": self.server_port,
+        }  # fmt: skip
+        if direction is Direction.SERVER_TO_CLIENT:
+            ends = {"src": self.server, "dst": self.client, "sport": self.server_port, "dport": self.port}
+        ack = self.seq[1 - direction] if flags & ACK else 0
+        data = tcp_segment(
+            **ends, seq=self.seq[direction], ack=ack, flags=flags, window=500, ttl=60, payload=payload
+        )
+        taken = len(payload) + bool(flags & SYN) + bool(flags & FIN)
+        self.seq[direction] = (self.seq[direction] + taken) & 0xFFFFFFFF
+        return data, direction, flags
+
+
+class SeesAll(Engine):
+    """Lets nothing go."""
+
+    def _let_go(self, p: Packet, flow: Any, program: Any) -> Decision:
+        self._live.find(p, flow, program)
+        return Decision()
+
+
+class Kernel:
+    """What conntrack and the box's own iptables rules do with what an engine says about a connection.
+
+    Control segments that the box acts on are shown as long as one direction is watched; a SYN always (`kernel.py`).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.marks: dict[int, tuple[int, Offload]] = {}
+
+    def has_let_go(self, port: int) -> bool:
+        """Whether nothing of this connection is shown any more, until a SYN."""
+        generation, offload = self.marks.get(port, (0, Offload.NONE))
+        return generation == self.engine.generation and offload & Offload.PASS == Offload.PASS
+
+    def show(
+        self, port: int, data: bytes, direction: Direction, flags: int, now_ns: int
+    ) -> tuple[Decision | None, Verdict]:
+        """The engine's answer, None where it was not asked, and what becomes of the packet."""
+        generation, offload = self.marks.get(port, (0, Offload.NONE))
+        if flags & (SYN | ACK) == SYN or generation != self.engine.generation:
+            offload = Offload.NONE
+        if offload & 4 << direction:
+            return None, Verdict.DROP
+        watched = flags & CONTROL and offload & Offload.PASS != Offload.PASS
+        if offload & 1 << direction and not watched:
+            return None, Verdict.ACCEPT
+        ingress = Side.INSIDE if direction is Direction.CLIENT_TO_SERVER else Side.OUTSIDE
+        before = self.engine.generation
+        decision = self.engine.handle(data, now_ns, ingress, direction)
+        if self.engine.generation == before:
+            self.marks[port] = (before, offload | decision.offload)
+        return decision, decision.verdict
+
+
+def matched(decision: Decision | None) -> list[tuple[str, str]]:
+    kinds = ("rule_matched", "residual_hit", "residual_started", "packet_forged")
+    events = decision.events if decision is not None else ()
+    return [(event.kind, str(event.details["rule"])) for event in events if event.kind in kinds]
+
+
+def compare(rules: tuple[Rule, ...], reading: TcpReading, seed: int, packets: int) -> int:
+    """Play `packets` packets to both engines; how many the second one was spared."""
+    deployment = Deployment("d", (Phase(0, Profile("p", "", Placement.IN_PATH, rules, reading)),))
+    all_seeing, kernel = SeesAll(deployment, Random(1), 0), Kernel(Engine(deployment, Random(1), 0))
+    rng = Random(seed)
+    talks = {port: Talk(rng, port) for port in range(40_000, 40_004)}
+    spared = 0
+    for number in range(packets):
+        now_ns = number * SECOND_NS // 40
+        port = rng.choice(tuple(talks))
+        data, direction, flags = talks[port].next()
+        ended = [e.kind for e in all_seeing.advance(now_ns)], [e.kind for e in kernel.engine.advance(now_ns)]
+        assert ended[0] == ended[1]
+        ingress = Side.INSIDE if direction is Direction.CLIENT_TO_SERVER else Side.OUTSIDE
+        if flags & CONTROL != SYN and flags & CONTROL and kernel.has_let_go(port):
+            continue  # a connection that was let go is over for the box, however it ends
+        expected = all_seeing.handle(data, now_ns, ingress, direction)
+        decision, verdict = kernel.show(port, data, direction, flags, now_ns)
+        spared += decision is None
+        assert matched(decision) == matched(expected), f"packet {number}: {data.hex()}"
+        assert verdict is expected.verdict, f"packet {number}: {data.hex()}"
+        if verdict is Verdict.ACCEPT:
+            replacement = None if decision is None else decision.replacement
+            assert replacement == expected.replacement, f"packet {number}: {data.hex()}"
+    return spared
+
+
+@settings(max_examples=300)
+@given(rules=rules(), reading=readings(), seed=st.integers(0, 1 << 32))
+def test_engine_that_lets_go_matches_the_same_packets(
+    rules: tuple[Rule, ...], reading: TcpReading, seed: int
+) -> None:
+    """What was handed to the kernel could not have matched, been punished or been dropped."""
+    compare(rules, reading, seed, packets=80)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(900)
+@given(rules=rules(), reading=readings(), seed=st.integers(0, 1 << 32))
+def test_engine_that_lets_go_matches_the_same_packets_for_long(
+    rules: tuple[Rule, ...], reading: TcpReading, seed: int
+) -> None:
+    """The same with longer conversations, drawn anew in each run."""
+    compare(rules, reading, seed, packets=300)
+
+
+def test_engine_lets_go_of_something_at_all() -> None:
+    """The comparison means something: with an ordinary rule most packets never come to the engine."""
+    when = compile_filter('tls.handshake.extensions_server_name contains "blocked"')
+    spared = compare((Rule("sni", when, (Log(),)),), TcpReading(), seed=1, packets=2000)
+    assert spared > 500
