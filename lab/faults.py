@@ -5,26 +5,28 @@
     cut              router: no TCP packet gets through any more
     mtu-black-hole   router: MTU 1280 towards the subscribers, and the ICMP that says so is filtered
     mtu-probing      server: its kernel suspects a black hole after a few lost retransmissions (tcp_mtu_probing)
+    reboot           server: its kernel knows of no connection any more, and had no time to say so to anybody
     syn-proxy        server: its firewall answers SYNs itself, the server hears of a client who has answered
 
 The kernel does all of it: iptables, a route, a sysctl. No address is translated by `nat-timeout`, so that the two
 ends' captures stay comparable; what a NAT does with a connection that it forgot is the same.
 Must never: send a packet, or touch a node other than the one it is given.
 
-Sources: iptables-extensions(8) on TEE, SYNPROXY, conntrack; RFC 2923 (black holes); RFC 4821 and Linux
+Sources: iptables-extensions(8) on TEE, SYNPROXY, conntrack; ss(8); RFC 2923 (black holes); RFC 4821 and Linux
 Documentation/networking/ip-sysctl.rst (tcp_mtu_probing); RFC 5382 REQ-5 (how long a NAT remembers a connection);
 RFC 6092 (what a router without NAT does).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from lab.errors import LabError
 from lab.host import Host
-from lab.topology import SUBSCRIBERS_V4, SUBSCRIBERS_V6, Role
+from lab.topology import SERVERS_V4, SERVERS_V6, SUBSCRIBERS_V4, SUBSCRIBERS_V6, Role
 
 BLACK_HOLE_MTU = 1280
 """Bytes: what IPv6 guarantees, and what many tunnels leave (RFC 8200 section 5)."""
@@ -137,6 +139,37 @@ def _syn_proxy(host: Host, family: int) -> Undo:
     return undo
 
 
+@contextmanager
+def speechless(hosts: Iterable[Host], families: Iterable[int] = (4, 6)) -> Iterator[None]:
+    """Hosts that know of no TCP connection with each other any more, and cannot say so while the block lasts.
+
+    Without the second the kernel would take leave of each peer by RST. What cannot be forgotten stays.
+    """
+    with ExitStack() as undo:
+        for host in hosts:
+            for family in families:
+                undo.callback(_rules(host, family, {"filter": ["OUTPUT -p tcp -j DROP"]}))
+                _run(host, ["ss", "--kill", "--tcp", *_abroad(host, family)])
+        yield
+
+
+def _abroad(host: Host, family: int) -> list[str]:
+    """For ss: connections with the other side of the box."""
+    inside, outside = (SUBSCRIBERS_V4, SERVERS_V4) if family == 4 else (SUBSCRIBERS_V6, SERVERS_V6)
+    return ["dst", outside if host.role is Role.SUBSCRIBER else inside]
+
+
+def _reboot(host: Host, family: int) -> Undo:
+    with speechless([host], [family]):
+        left = _run(host, ["ss", "--no-header", "--tcp", "state", "established", *_abroad(host, family)])
+    if left:
+        raise LabError(
+            f"expected {host.name} to forget its connections, got {left.splitlines()[0]!r}",
+            "use a kernel with CONFIG_INET_DIAG_DESTROY",
+        )
+    return lambda: None
+
+
 FAULTS: Mapping[str, FaultKind] = MappingProxyType(
     {
         "cut": FaultKind(Role.ROUTER, _cut),
@@ -144,6 +177,7 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
         "mtu-black-hole": FaultKind(Role.ROUTER, _mtu_black_hole),
         "mtu-probing": FaultKind(Role.SERVER, _mtu_probing),
         "nat-timeout": FaultKind(Role.ROUTER, _nat_timeout),
+        "reboot": FaultKind(Role.SERVER, _reboot),
         "syn-proxy": FaultKind(Role.SERVER, _syn_proxy),
     }
 )

@@ -24,7 +24,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ssh": ("openssh",),
         "imap": ("dovecot",),
         "peer": (
-            "answer", "crash", "forget", "keepalive", "reset", "reset-when-idle", "slow", "tarpit",
+            "answer", "crash", "keepalive", "reset", "reset-when-idle", "slow", "tarpit",
         ),
     }
 )  # fmt: skip
@@ -174,7 +174,8 @@ class Fault:
 class ScriptLine:
     """One thing that `tcp-script` does.
 
-    verb: `send` (data), `receive` (until size bytes have come), `end` (until the other side ends), `abort` (RST),
+    verb: `send` (data), `receive` (until size bytes have come, or data where it is given), `end` (until the other side
+    ends), `abort` (RST),
     `fault` (the client waits until it is there)
     """
 

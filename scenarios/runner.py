@@ -16,14 +16,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from lab.capture import CapturePoint, Captures
 from lab.clients.registry import CLIENTS
-from lab.faults import start as start_fault
+from lab.faults import speechless, start as start_fault
 from lab.lab import Lab
 from lab.link import LinkSpec
 from lab.topology import SUBSCRIBERS_V4, SUBSCRIBERS_V6, IspTopology
@@ -190,23 +190,33 @@ class Stage:
             earlier=frozenset(self._earlier),
             genuine=self._scenario.truth == "genuine",
         )
-        yield Running(self, plan, box, world)
-        self.lab.wait_until_quiet()
-        status = None
-        if box is not None:
-            status = box.stop()
-            world.box = {"status": status, **box.ready}
-            world.events = read_events(box.events)
-        world.ended_ns = time.time_ns()
-        for name, count in captures.stop().items():
-            if count.dropped:
-                world.problems.append(f"the capture of {name} missed {count.dropped} packets")
+        with ExitStack() as faults:
+            running = Running(self, plan, box, world, faults)
+            yield running
+            self.lab.wait_until_quiet()
+            status = None
+            with self._connections_ended() if running.unfinished else nullcontext():
+                if box is not None:
+                    status = box.stop()
+                    world.box = {"status": status, **box.ready}
+                    world.events = read_events(box.events)
+                world.ended_ns = time.time_ns()
+                for name, count in captures.stop().items():
+                    if count.dropped:
+                        world.problems.append(f"the capture of {name} missed {count.dropped} packets")
         delivered = self._cast.delivered(plan.name)
         for play in world.plays:
             play.delivered = delivered.get(play.family, [])
             world.problems += play.problems
         judge(world, plan.expect, captures.paths, self._view, box_status=status)
         self._earlier |= {journey_map.community_id_of(journey.packet) for journey in world.journeys}
+
+    @contextmanager
+    def _connections_ended(self) -> Iterator[None]:
+        """Nobody sends any more, nor knows of a connection afterwards: the next world begins with a clean slate."""
+        with speechless([self.lab.hosts[name] for name in self._ends]):
+            self.lab.wait_until_quiet()
+            yield
 
     def _start_captures(self, plan: Plan) -> Captures:
         directory = self._directory / plan.captures
@@ -267,11 +277,27 @@ class Stage:
 class Running:
     """A world whose captures and box are running."""
 
-    def __init__(self, stage: Stage, plan: Plan, box: BoxProcess | None, world: World) -> None:
+    def __init__(
+        self, stage: Stage, plan: Plan, box: BoxProcess | None, world: World, faults: ExitStack
+    ) -> None:
         self._stage = stage
         self._plan = plan
         self._box = box
+        self._faults = faults
+        self._has_faults = False
         self.world = world
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether connections may be left whose ends still send, again and again."""
+        runs = (run for play in self.world.plays for run in play.steps)
+        return self._has_faults or any(run.outcome == "timeout" for run in runs)
+
+    def go_wrong(self, fault: Fault, family: int) -> None:
+        """Make a fault happen; it lasts until the world's captures have ended."""
+        self._stage.lab.wait_until_quiet()  # what is under way arrives, so that all know where they stand
+        self._has_faults = True
+        self._faults.callback(start_fault(fault.kind, self._stage.lab.hosts[fault.on], family))
 
     def play(self) -> None:
         """Run the world's steps over each of its IP versions, side by side."""
@@ -284,27 +310,21 @@ class Running:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _play_family(self, family: int) -> Play:
-        with ExitStack() as faults:
-            return self._play_items(family, faults)
-
-    def _play_items(self, family: int, faults: ExitStack) -> Play:
-        """The steps over one IP version. faults: takes what undoes each fault when the last step is done."""
         play = Play(family)
         directory = self._stage.clients_directory(self._plan, family)
         seen_events = 0
 
-        def go_wrong(fault: Fault) -> None:
-            faults.callback(start_fault(fault.kind, self._stage.lab.hosts[fault.on], family))
-
         def run(step: Step) -> StepRun:
-            return self._stage.run_step(step, self._plan, family, directory, go_wrong)
+            return self._stage.run_step(
+                step, self._plan, family, directory, lambda fault: self.go_wrong(fault, family)
+            )
 
         for item in self._plan.steps:
             match item:
                 case Step():
                     play.steps.append(run(item))
                 case Fault():
-                    go_wrong(item)
+                    self.go_wrong(item, family)
                 case Together(steps=steps):
                     with ThreadPoolExecutor(len(steps)) as pool:
                         play.steps += pool.map(run, steps)

@@ -69,8 +69,7 @@ def start(
     domains: whose mail is delivered here; None: the domains of `users`
     aliases: address -> address it is delivered to
     auth_before_tls: offer AUTH on port 587, and logins on 143 and 110, before TLS too
-    starttls: offered | absent (an operator who never set up TLS, on ports 25 and 587) | broken (its key file is empty:
-        it is offered and gets 454)
+    starttls: offered | absent (an operator who never set up TLS, on 25 and 587) | broken (empty key file: gets 454)
     recipients: taken | greylisted (450 at first, then the mail is let in, once) | unknown (550)
     LabError: not installed, or this sandbox has a single id
     """
@@ -97,11 +96,7 @@ def start(
         with_lmtp=True,
     )
     process = start_process(host, _master(config, dovecot.run_directory(mailboxes)), directory)
-    ports = (*map(Port, PORTS), *imap.ports)
-    helpers = list(imap.processes)
-    if recipients == "greylisted":
-        helpers.append(_start_policy(host, directory))
-        ports = (*ports, Port(POLICY_PORT))
+    policy, policy_ports = _start_policy(host, directory) if recipients == "greylisted" else ([], ())
     facts: dict[str, object] = {
         "program": program,
         "version": postconf("mail_version"),
@@ -111,15 +106,16 @@ def start(
         "starttls": starttls,
         "recipients": recipients,
     }
-    return Service(
-        "mail", directory, [process, *helpers], ports, directory / "mail.log", facts, imap.patience_s
-    )
+    processes = [process, *imap.processes, *policy]
+    ports = (*map(Port, PORTS), *imap.ports, *policy_ports)
+    return Service("mail", directory, processes, ports, directory / "mail.log", facts, imap.patience_s)
 
 
-def _start_policy(host: Host, directory: Path) -> subprocess.Popen[bytes]:
-    """The server that Postfix asks about each recipient."""
+def _start_policy(host: Host, directory: Path) -> tuple[list[subprocess.Popen[bytes]], tuple[Port, ...]]:
+    """The server that Postfix asks about each recipient, and where it listens."""
     policy = Path(__file__).with_name("greylist_policy.py")
-    return start_process(host, [sys.executable, "-P", "-S", str(policy), str(POLICY_PORT)], directory)
+    argv = [sys.executable, "-P", "-S", str(policy), str(POLICY_PORT)]
+    return [start_process(host, argv, directory)], (Port(POLICY_PORT),)
 
 
 def _master(config: PostfixConfig, sockets: Path) -> list[str]:

@@ -7,14 +7,13 @@ other port when the client's first bytes have. What goes over the wire is the ke
     answer           sends back what came, until the client leaves
     crash            the process dies by SIGKILL with the client's bytes unread: RST
     reset            closes with SO_LINGER 0, as servers do to save TIME-WAIT: RST
-    forget           answers, then has no state left, as after a power cut: the client's next bytes get a RST
     reset-when-idle  answers, and ends a connection that was idle for 0.4 s by RST, as load balancers do
     slow             sends back what came, each time after 1.2 s
     tarpit           greets at once and at length, a byte every 0.2 s
     keepalive        answers, then asks an idle client by TCP keepalive whether he is there, and gives up after 2 s
 
 Times are chosen, to be short. Must never: retry, or listen outside its own network namespace.
-Sources: RFC 2525 section 2.17 (RST for unread data), socket(7) SO_LINGER, tcp(7) TCP_REPAIR and keepalive.
+Sources: RFC 2525 section 2.17 (RST for unread data), socket(7) SO_LINGER, tcp(7) on keepalive.
 """
 
 from __future__ import annotations

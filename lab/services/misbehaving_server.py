@@ -7,15 +7,12 @@ Standard library only. It must never outlive its parent's group, and a child nev
 
 from __future__ import annotations
 
-import array
-import fcntl
 import os
 import select
 import signal
 import socket
 import struct
 import sys
-import termios
 import time
 from collections.abc import Callable, Mapping
 
@@ -25,10 +22,6 @@ READ_BYTES = 65_536
 IDLE_S, SLOW_S, TARPIT_S = 0.4, 1.2, 0.2
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 1, 1, 1
 """Chosen: short, so that a scenario is."""
-
-POLL_S = 0.001
-TCP_REPAIR = 19
-"""include/uapi/linux/tcp.h; Python has no name for it."""
 
 
 def await_moment(connection: socket.socket, port: int, name: str) -> bool:
@@ -74,18 +67,6 @@ def do_reset(connection: socket.socket) -> None:
     reset(connection)
 
 
-def do_forget(connection: socket.socket) -> None:
-    answer_once(connection)
-    # Not before the client's kernel has the answer: what it sends next must be new data.
-    unsent = array.array("i", [1])
-    while unsent[0]:
-        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, unsent)
-        time.sleep(POLL_S)
-    # A socket in repair mode is closed without a packet (tcp_close in Linux); to the client nothing has happened.
-    connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-    connection.close()
-
-
 def do_reset_when_idle(connection: socket.socket) -> None:
     while answer_once(connection):
         if not select.select([connection], [], [], IDLE_S)[0]:
@@ -120,7 +101,6 @@ def do_keepalive(connection: socket.socket) -> None:
 BEHAVIOURS: Mapping[str, Callable[[socket.socket], None]] = {
     "answer": do_answer,
     "crash": do_crash,
-    "forget": do_forget,
     "keepalive": do_keepalive,
     "reset": do_reset,
     "reset-when-idle": do_reset_when_idle,

@@ -130,7 +130,7 @@ class PostfixConfig:
             lmtp=dovecot.LMTP_SOCKET,
             sasl=dovecot.SASL_SOCKET,
             # Somebody is known, so that everybody else is not (ADDRESS_CLASS_README).
-            mailboxes="inline:{ postmaster@localhost = here }" if self.recipients == "unknown" else "",
+            mailboxes="inline:{ { postmaster@localhost = here } }" if self.recipients == "unknown" else "",
             recipient_restrictions=_GREYLISTING if self.recipients == "greylisted" else "",
             tls_level="none" if self.starttls == "absent" else "may",
             key=self.directory / "postfix" / "empty.pem"

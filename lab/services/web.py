@@ -1,4 +1,4 @@
-"""The web server: nginx on ports 80 and 443 with one page.
+"""The web server: nginx on ports 80 and 443 with one page, and a folder `/private/` that nobody may see (403).
 
 It runs as one process without workers: changing the user, which workers do, is impossible in a single-id
 sandbox.
@@ -42,6 +42,7 @@ http {{
         ssl_certificate {chain};
         ssl_certificate_key {key};
         root {directory}/pages;
+        location /private/ {{ deny all; }}
     }}
 }}
 """
