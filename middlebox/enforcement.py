@@ -80,7 +80,7 @@ class Enforcement:
     def punish(self, sentence: Sentence, judgement: Judgement) -> None:
         """Do to this packet what the residual of an earlier match says."""
         judgement.punished = True
-        actions = sentence.actions_on(judgement.flow.ingress)
+        actions = sentence.actions_on(judgement.packet, judgement.flow)
         if actions:
             judgement.events.append(_residual_event("residual_hit", sentence, judgement))
             self._remember(actions, judgement)

@@ -165,7 +165,7 @@ class Engine:
 
     def _judged_before(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
         """What follows from earlier packets alone: a residual, a blocked connection, bytes that were dropped once."""
-        sentence = self._residuals.find(p, flow.ingress, flow.direction, program.profile.name, now_ns)
+        sentence = self._residuals.find(p, flow, program.profile.name, now_ns)
         if sentence is None and not flow.stopped:
             return None
         judgement = Judgement(p, flow, program, now_ns)

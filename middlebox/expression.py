@@ -20,13 +20,17 @@ NAMES = frozenset(
         "dport",
         "seq",
         "draw",
+        "group_draw",
+        "trigger_sport",
+        "trigger_dport",
         "trigger_ttl",
         "trigger_ip_id",
         "trigger_window",
     }
 )
 """window, ttl, seq, sport, dport: of the forged packet itself, in the order window, ttl, seq, ip_id, so that each can
-use the ones before it; index: its place in the group, from 0; draw: a random number 0..65535 of its own."""
+use the ones before it; index: its place in the group, from 0; draw: a random number 0..65535 of its own; group_draw:
+one that all packets of the group share, towards one end."""
 
 _ALLOWED = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod,

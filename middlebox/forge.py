@@ -63,7 +63,7 @@ class Forger:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._counters: dict[tuple[int, str], int] = {}
+        self._counters: dict[tuple[int, str, int], int] = {}
 
     def start_over(self) -> None:
         """Counters of looks that are no longer in force are forgotten."""
@@ -72,20 +72,23 @@ class Forger:
     def segments(self, look: Look, occasion: Occasion, direction: Direction) -> list[Forged]:
         """`look.count` packets that travel in `direction`, as if the end on that side had sent them."""
         send_at_ns = occasion.now_ns + self.delay_ns(look.delay)
+        group_draw = self._rng.randrange(1 << 16)
         forged: list[Forged] = []
         for index in range(look.count):
             if forged and look.identical:
                 data = forged[0].data
             else:
-                data = self._segment(look, occasion, direction, index)
+                data = self._segment(look, occasion, direction, index, group_draw)
             forged.append(Forged(data, send_at_ns + index * look.spacing_ns))
         return forged
 
-    def _segment(self, look: Look, occasion: Occasion, direction: Direction, index: int) -> bytes:
+    def _segment(
+        self, look: Look, occasion: Occasion, direction: Direction, index: int, group_draw: int
+    ) -> bytes:
         trigger = occasion.trigger
         src, sport, dst, dport = occasion.flow.ends(direction)
         expected_seq, expected_ack = expected_numbers(occasion, direction)
-        values = self._values(trigger, sport, dport, index)
+        values = self._values(trigger, sport, dport, index, group_draw)
         window = self._number(look, "window", look.window, values, trigger.window) & 0xFFFF
         values["window"] = window
         ttl = self._ttl(look, values, trigger)
@@ -133,12 +136,17 @@ class Forger:
             case number:
                 return self._number(look, "ack", number, values, occasion.trigger.ack)
 
-    def _values(self, trigger: Packet, sport: int, dport: int, index: int) -> dict[str, int]:
+    def _values(
+        self, trigger: Packet, sport: int, dport: int, index: int, group_draw: int
+    ) -> dict[str, int]:
         """What an expression can name, as far as it is known before the packet's own fields."""
         return {
             "index": index,
             "sport": sport,
             "dport": dport,
+            "group_draw": group_draw,
+            "trigger_sport": trigger.sport,
+            "trigger_dport": trigger.dport,
             "trigger_ttl": trigger.ttl,
             "trigger_ip_id": trigger.ip_id or 0,
             "trigger_window": trigger.window,
@@ -161,9 +169,12 @@ class Forger:
                 return expression.evaluate(values)
             case Counter(start, step, modulo, "group"):
                 return (start + step * values["index"]) % modulo
-            case Counter(start, step, modulo):
-                value = self._counters.get((id(look), name), start % modulo)
-                self._counters[id(look), name] = (value + step) % modulo
+            case Counter(start, step, modulo, _, each, of):
+                key = (id(look), name, 0 if of is None else of.evaluate(values))
+                value = self._counters.get(key, start % modulo)
+                if each == "group" and values["index"]:
+                    return (value - step) % modulo  # the first of the group has moved it on
+                self._counters[key] = (value + step) % modulo
                 return value
 
     def draw(self, number: Number, *, of: object) -> int:
@@ -200,9 +211,10 @@ class Forger:
     ) -> list[Forged]:
         src, sport, dst, dport = occasion.flow.ends(direction)
         send_at_ns = occasion.now_ns + self.delay_ns(look.delay)
+        group_draw = self._rng.randrange(1 << 16)
         forged = []
         for index in range(look.count):
-            values = self._values(occasion.trigger, sport, dport, index)
+            values = self._values(occasion.trigger, sport, dport, index, group_draw)
             ttl = self._ttl(look, values, occasion.trigger)
             ip_id = self._number(look, "ip_id", look.ip_id, values, occasion.trigger.ip_id or 0) & 0xFFFF
             header = wire.ip_header(

@@ -15,7 +15,7 @@ from middlebox.flow import Direction
 from middlebox.load_look import Fields, look_fields, read_delay, read_flags, read_look, read_number
 from middlebox.load_sources import ProfileReader
 from middlebox.look import Constant, Look, Number, Uniform
-from middlebox.packet import FIN, RST
+from middlebox.packet import FIN, RST, SYN
 from middlebox.profile import (
     Action,
     AnswerName,
@@ -29,6 +29,7 @@ from middlebox.profile import (
     Log,
     Mark,
     Placement,
+    PortBlock,
     Reply,
     Reset,
     Rewrite,
@@ -49,6 +50,7 @@ BURST_BYTES = 16 * 1024
 MAX_RATE_BITS_PER_S = 10**11
 
 NAME = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
+_BLOCK = re.compile(r"([a-z_]+) */ *([1-9]\d{0,4})", re.ASCII)
 
 _LOOK_ONLY = MappingProxyType(
     dict.fromkeys(
@@ -69,16 +71,20 @@ def read_name(reader: ProfileReader, node: Node, what: str) -> str:
     return ""
 
 
-def read_key(reader: ProfileReader, node: Node) -> tuple[KeyPart, ...]:
-    """The parts of a residual's or mark's key, each once."""
+def read_key(reader: ProfileReader, node: Node) -> tuple[KeyPart | PortBlock, ...]:
+    """The parts of a residual's or mark's key, each once; a port may be `client_port / 128`, its block of 128."""
     parts = {part.value: part for part in KeyPart}
-    words: list[str] = []
+    found: dict[KeyPart, KeyPart | PortBlock] = {}
     for item in reader.items(node, "key parts", at_least=1):
-        word = reader.word(item, parts)
-        if word in words:
+        block = _BLOCK.fullmatch(item.value) if isinstance(item.value, str) else None
+        word = Node(block[1], item.line, item.column, item.path) if block else item
+        part = parts[reader.word(word, parts)]
+        if part in found:
             reader.problem(item, "each part of the key once", "remove it")
-        words.append(word)
-    return tuple(parts[word] for word in words)
+        if block and not part.value.endswith("_port"):
+            reader.problem(item, "blocks of ports only", f"write {part.value}, or client_port / {block[2]}")
+        found[part] = PortBlock(part, max(int(block[2]), 1)) if block else part
+    return tuple(found.values())
 
 
 def read_direction(reader: ProfileReader, node: Node) -> Direction:
@@ -141,7 +147,8 @@ class ActionReader:
 
     def reply(self, node: Node) -> Reply:
         towards, look, to_client, to_server = self.segments(node, self.look_with_flags(node, "PA"), 0)
-        if not (look.payload or (to_client and to_client.payload) or (to_server and to_server.payload)):
+        # A SYN is said without a payload.
+        if not any(each and (each.payload or each.flags & SYN) for each in (look, to_client, to_server)):
             self.reader.problem(
                 node, "a payload to reply with", "write reply: {look: {payload: ...}}", got="none"
             )

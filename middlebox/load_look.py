@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from middlebox.expression import NAMES, parse_expression
+from middlebox.expression import NAMES, Expression, parse_expression
 from middlebox.load_sources import ProfileReader
 from middlebox.look import (
     AckFrom,
@@ -130,16 +130,42 @@ def _read_number_mapping(reader: ProfileReader, node: Node, low: int, high: int)
         if len(ends) > 2:
             reader.problem(ends[2], "two numbers", "write [smallest, largest]", got="a third one")
     elif "counter" in fields:
-        counter = reader.mapping(fields["counter"], (), ("start", "step", "modulo", "per"))
-        return Counter(
-            start=optional(counter, "start", lambda n: reader.whole(n, low, high), low),
-            step=optional(counter, "step", lambda n: reader.whole(n, -high, high), 1),
-            modulo=optional(counter, "modulo", lambda n: reader.whole(n, 1, high + 1), high + 1),
-            per=optional(counter, "per", lambda n: reader.word(n, ("box", "group")), "box"),
-        )
+        return _read_counter(reader, fields["counter"], low, high)
     elif not node.value:
         reader.problem(node, "range or counter", "write {range: [a, b]}")
     return Constant(low)
+
+
+def _read_counter(reader: ProfileReader, node: Node, low: int, high: int) -> Counter:
+    fields = reader.mapping(node, (), ("start", "step", "modulo", "per", "each", "of"))
+    counter = Counter(
+        start=optional(fields, "start", lambda n: reader.whole(n, low, high), low),
+        step=optional(fields, "step", lambda n: reader.whole(n, -high, high), 1),
+        modulo=optional(fields, "modulo", lambda n: reader.whole(n, 1, high + 1), high + 1),
+        per=optional(fields, "per", lambda n: reader.word(n, ("box", "group")), "box"),
+        each=optional(fields, "each", lambda n: reader.word(n, ("packet", "group")), "packet"),
+        of=optional(fields, "of", lambda n: _read_choice(reader, n), None),
+    )
+    if counter.per == "group" and ("each" in fields or "of" in fields):
+        then = "remove per: group, or each: and of:"
+        reader.problem(node, "each: and of: only for a counter that outlives its group", then, got="per: group")
+    return counter
+
+
+_KNOWN_BEFORE = frozenset({"sport", "dport", "trigger_sport", "trigger_dport", "trigger_ttl", "trigger_ip_id"})
+"""What can choose among counters: numbers that are there before any field of the packet is."""
+
+
+def _read_choice(reader: ProfileReader, node: Node) -> Expression | None:
+    """The number that chooses among several counters."""
+    try:
+        expression = parse_expression(node.raw)
+    except (ValueError, RecursionError, MemoryError):
+        expression = None
+    if expression is None or not expression.names <= _KNOWN_BEFORE:
+        reader.problem(node, f"arithmetic over {either(sorted(_KNOWN_BEFORE))}", "write trigger_dport % 13")
+        return None
+    return expression
 
 
 def _u32(reader: ProfileReader, node: Node) -> Number:

@@ -13,9 +13,9 @@ from middlebox.filters import CompiledFilter, FilterError, compile_filter
 from middlebox.load_actions import ActionReader, read_direction, read_key, read_name
 from middlebox.load_look import Fields, look_fields
 from middlebox.load_sources import ProfileReader
-from middlebox.profile import Overlap, Placement, Reassembly, Residual, Rule, StateFrom, TcpReading
+from middlebox.profile import Case, Overlap, Placement, Reassembly, Residual, Rule, StateFrom, TcpReading
 from middlebox.reader import optional
-from middlebox.yamlsource import Node
+from middlebox.yamlsource import Node, either
 
 MAX_RESIDUAL_ENTRIES = 1_000_000
 """Capacity of a residual table: memory, not realism, sets the end (chosen)."""
@@ -78,13 +78,38 @@ class _RuleReader:
         for name, value in fields.items():
             if name != "do":
                 reader.cite(value)
+        actions = ActionReader(reader, self.placement, self.look)
+        depends = "do" in fields and _is_case(fields["do"])
         return Residual(
             key=optional(fields, "key", lambda n: read_key(reader, n), ()),
             duration_ns=optional(fields, "for", lambda n: reader.duration_ns(n, at_least=1), 1),
             refresh=optional(fields, "refresh", reader.flag, False),
-            do=optional(fields, "do", ActionReader(reader, self.placement, self.look).read, ()),
+            do=() if depends else optional(fields, "do", actions.read, ()),
             capacity=optional(fields, "capacity", lambda n: reader.whole(n, 1, MAX_RESIDUAL_ENTRIES), 65536),
+            cases=self.cases(fields["do"], actions) if depends else (),
         )
+
+    def cases(self, node: Node, actions: ActionReader) -> tuple[Case, ...]:
+        """`do:` of a residual that depends on the packet: `- {when: ..., do: [...]}`."""
+        reader = self.reader
+        found: list[Case] = []
+        for item in reader.items(node, "cases"):
+            fields = reader.mapping(item, ("when", "do"))
+            if "when" not in fields or "do" not in fields:
+                continue
+            reader.cite(fields["when"])
+            when = read_filter(reader, fields["when"])
+            if when.needs.protocols:
+                what = either(sorted(when.needs.protocols))
+                then = "who is punished is not read any more; ask for tcp.flags.syn, say"
+                reader.problem(fields["when"], "a filter over single packets", then, got=f"one over {what}")
+            found.append(Case(when, actions.read(fields["do"])))
+        return tuple(found)
+
+
+def _is_case(node: Node) -> bool:
+    first = node.value[0].value if isinstance(node.value, list) and node.value else None
+    return isinstance(first, dict) and "when" in first
 
 
 # --- filters -------------------------------------------------------------------------------------------------------

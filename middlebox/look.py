@@ -42,13 +42,16 @@ class Counter:
     """Goes on from packet to packet for the life of the box: `{counter: {start: 0, step: 1, modulo: 65536}}`.
 
     `per` says what has a counter of its own: the whole box, or each forged group (`group`: start, start+step, ...
-    within one answer to one trigger).
+    within one answer to one trigger). `each`: what moves it on, every packet or every group, whose packets then share
+    the number. `of`: a number that chooses among many counters that all begin at `start`; None: there is one.
     """
 
     start: int
     step: int
     modulo: int
     per: str  # 'box' | 'group'
+    each: str = "packet"  # 'packet' | 'group'
+    of: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)

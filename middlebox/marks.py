@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
-from middlebox.profile import KeyPart, Mark
+from middlebox.profile import KeyPart, Mark, PortBlock
 from middlebox.residual import Key, key_of
 
 CAPACITY = 65_536
@@ -18,8 +18,8 @@ class HostMarks:
     """(word, key) -> until when. `in_use`: whether any word was ever remembered."""
 
     def __init__(self) -> None:
-        self._until: dict[tuple[str, tuple[KeyPart, ...], Key], int] = {}
-        self._kinds: dict[tuple[str, tuple[KeyPart, ...]], None] = {}
+        self._until: dict[tuple[str, tuple[KeyPart | PortBlock, ...], Key], int] = {}
+        self._kinds: dict[tuple[str, tuple[KeyPart | PortBlock, ...]], None] = {}
         self.in_use = False
 
     def set(self, mark: Mark, key: Key, now_ns: int) -> None:

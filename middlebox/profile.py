@@ -48,6 +48,18 @@ class KeyPart(Enum):
     SERVER_PORT = "server_port"
 
 
+@dataclass(frozen=True, slots=True)
+class PortBlock:
+    """Which block of `size` ports a port lies in, from 0: `client_port / 128`."""
+
+    part: KeyPart
+    size: int
+
+    @property
+    def value(self) -> str:
+        return f"{self.part.value} / {self.size}"
+
+
 # --- actions -------------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +189,7 @@ class Mark:
     """
 
     word: str
-    key: tuple[KeyPart, ...] = ()
+    key: tuple[KeyPart | PortBlock, ...] = ()
     duration_ns: int = 0
 
 
@@ -200,15 +212,32 @@ IN_PATH_ONLY = (Drop, Rewrite, Throttle, Delay, Redirect)
 # --- residual ------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """What is done to the punished packets that `when`, which reads single packets only, is true of."""
+
+    when: CompiledFilter
+    do: tuple[Action, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """Who stays punished after a match: same key -> `do`, for `duration_ns`."""
+    """Who stays punished after a match: same key -> `do`, for `duration_ns`.
 
-    key: tuple[KeyPart, ...]
+    cases: instead of `do`, what depends on the packet: the first case that holds. A packet without one is let alone.
+    """
+
+    key: tuple[KeyPart | PortBlock, ...]
     duration_ns: int
     refresh: bool  # whether a hit starts the time anew
     do: tuple[Action, ...]
     capacity: int = 65536  # entries; the oldest goes first (chosen)
+    cases: tuple[Case, ...] = ()
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """All that may be done to anybody."""
+        return (*self.do, *(action for case in self.cases for action in case.do))
 
 
 # --- rules and profiles --------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from middlebox.filters import FlowView
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
-from middlebox.profile import Action, Drop, DropScope, KeyPart, Rule
+from middlebox.profile import Action, Drop, DropScope, KeyPart, PortBlock, Rule
 
 Key = tuple[bytes | int, ...]
 
@@ -27,11 +28,14 @@ class Sentence:
     until_ns: int
     ingress: Side
 
-    def actions_on(self, ingress: Side) -> tuple[Action, ...]:
-        """What is done to a packet that came in there: `drop: direction` means the direction of the trigger."""
-        assert self.rule.residual is not None
-        actions = self.rule.residual.do
-        if ingress is self.ingress:
+    def actions_on(self, p: Packet, view: FlowView) -> tuple[Action, ...] | None:
+        """What is done to this packet; None: it is let alone. `drop: direction` means the direction of the trigger."""
+        residual = self.rule.residual
+        assert residual is not None
+        actions: tuple[Action, ...] | None = residual.do
+        if residual.cases:
+            actions = next((case.do for case in residual.cases if case.when.matches(p, view, {})), None)
+        if actions is None or view.ingress is self.ingress:
             return actions
         return tuple(a for a in actions if not (isinstance(a, Drop) and a.scope is DropScope.DIRECTION))
 
@@ -45,13 +49,17 @@ class Sentence:
         ]
 
 
-def key_of(parts: tuple[KeyPart, ...], p: Packet, ingress: Side, sent_by: Direction) -> Key:
+def key_of(parts: tuple[KeyPart | PortBlock, ...], p: Packet, ingress: Side, sent_by: Direction) -> Key:
     """The values of a key's parts in this packet."""
     return tuple([_part(part, p, ingress, sent_by) for part in parts])
 
 
-def _part(part: KeyPart, p: Packet, ingress: Side, sent_by: Direction) -> bytes | int:
+def _part(part: KeyPart | PortBlock, p: Packet, ingress: Side, sent_by: Direction) -> bytes | int:
     match part:
+        case PortBlock(port, size):
+            number = _part(port, p, ingress, sent_by)
+            assert isinstance(number, int)
+            return number // size
         case KeyPart.INSIDE_IP:
             return p.src if ingress is Side.INSIDE else p.dst
         case KeyPart.OUTSIDE_IP:
@@ -91,15 +99,16 @@ class ResidualTable:
         self.in_force = True
         return sentence
 
-    def find(
-        self, p: Packet, ingress: Side, sent_by: Direction, profile: str, now_ns: int
-    ) -> Sentence | None:
-        """The first sentence of this profile that covers this packet and is not over; renewed when its rule says so."""
+    def find(self, p: Packet, view: FlowView, profile: str, now_ns: int) -> Sentence | None:
+        """The first sentence of this profile that covers this packet, says what to do with it, and is not over; renewed
+        when its rule says so."""
         for rule, sentences in self._by_rule.values():
             residual = rule.residual
             assert residual is not None
-            sentence = sentences.get(key_of(residual.key, p, ingress, sent_by))
-            if sentence is not None and now_ns < sentence.until_ns and sentence.profile == profile:
+            sentence = sentences.get(key_of(residual.key, p, view.ingress, view.direction))
+            if sentence is None or now_ns >= sentence.until_ns or sentence.profile != profile:
+                continue
+            if sentence.actions_on(p, view) is not None:
                 if residual.refresh:
                     sentence.until_ns = now_ns + residual.duration_ns
                     sentences[sentence.key] = sentences.pop(sentence.key)  # it ends last now

@@ -94,7 +94,7 @@ def plan_for(deployment: Deployment) -> Plan:
 
 def _handles_packets_singly(rule: Rule) -> bool:
     """Whether packets have to come one by one, and those without payload too."""
-    punishment = rule.residual.do if rule.residual is not None else ()
+    punishment = rule.residual.actions if rule.residual is not None else ()
     return any(isinstance(action, Rewrite | Throttle | Delay) for action in (*rule.do, *punishment))
 
 
@@ -137,9 +137,10 @@ def _among(ports: Ports, allowed: Ports | None) -> Ports:
 
 def _want_of_residual(want: Want, residual: Residual) -> Want:
     """A punished host is punished on its first SYN, and on every port that the key does not name."""
+    # A block of ports is wider than the port that the rule names.
     if KeyPart.OUTSIDE_PORT in residual.key or KeyPart.SERVER_PORT in residual.key:
         return Want(want.transport, want.ports, want.peer_ports, True)
-    transport = "any" if any(isinstance(action, Drop) for action in residual.do) else "tcp"
+    transport = "any" if any(isinstance(action, Drop) for action in residual.actions) else "tcp"
     return Want(transport, None, None, True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from middlebox.decision import Forged
 from middlebox.flow import Direction
 from middlebox.forge import Forger, Occasion
-from middlebox.packet import FIN, PROTOCOL_TCP
+from middlebox.packet import FIN, PROTOCOL_TCP, SYN
 from middlebox.profile import Reply, Reset, Towards
 
 DIRECTIONS = {
@@ -30,5 +30,5 @@ def plan_segments(action: Reset, forger: Forger, occasion: Occasion) -> list[tup
         planned.extend((direction, forged) for forged in forger.segments(look, occasion, direction))
         if isinstance(action, Reply):
             occasion.ahead[direction] += len(look.payload)
-        occasion.ahead[direction] += bool(look.flags & FIN)
+        occasion.ahead[direction] += bool(look.flags & FIN) + bool(look.flags & SYN)
     return planned
