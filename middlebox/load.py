@@ -32,6 +32,7 @@ from middlebox.profile import (
     Timeline,
 )
 from middlebox.reader import Reader, optional
+from middlebox.timescale import scaled
 from middlebox.yamlsource import Node, Problem, ProfileError, either, nearest
 
 PROFILES = Path(__file__).with_name("profiles")
@@ -43,7 +44,7 @@ TEXT_PROTOCOLS = ("smtp", "imap", "pop")
 """Whose ports `ports:` can change; TLS is found on any port."""
 
 _OPTIONAL_KEYS = ("title", "source", "sources", "ports", "tcp", "defaults")
-_DEPLOYMENT_KEYS = ("timeline", "subscribers")
+_DEPLOYMENT_KEYS = ("timeline", "subscribers", "time_scale")
 
 Network = IPv4Network | IPv6Network
 
@@ -225,6 +226,15 @@ def read_phases(reader: Reader, node: Node, read: Callable[[Node], T]) -> list[t
     return phases
 
 
+def read_time_scale(reader: Reader, node: Node) -> float:
+    """How much faster a box's memory runs than the real one's: 0.01 makes 1.8 s of 180 s."""
+    scale = node.value
+    if isinstance(scale, int | float) and not isinstance(scale, bool) and 0.0001 <= scale <= 1:
+        return float(scale)
+    reader.problem(node, "a time scale from 0.0001 to 1", "0.01 makes 1.8s of 180s")
+    return 1.0
+
+
 def add_reference_problems(reader: Reader, node: Node, error: ProfileError) -> None:
     """Problems of a file that `node` names: its own where it was found, else that it was not found."""
     for problem in error.problems:
@@ -254,11 +264,12 @@ class _DeploymentReader:
             fields = reader.mapping(root, ("deployment",), _DEPLOYMENT_KEYS)
             name = optional(fields, "deployment", lambda n: read_name(reader, n, "a deployment name"), "")
         always = (Phase(0, self.own),) if self.own is not None else ()
-        return Deployment(
+        deployment = Deployment(
             name=name,
             timeline=optional(fields, "timeline", self.timeline, always),
             subscribers=optional(fields, "subscribers", self.subscribers, ()),
         )
+        return scaled(deployment, optional(fields, "time_scale", lambda n: read_time_scale(reader, n), 1.0))
 
     def timeline(self, node: Node) -> Timeline:
         return tuple(Phase(at, profile) for at, profile in read_phases(self.reader, node, self.profile))

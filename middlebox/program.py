@@ -102,4 +102,4 @@ class Program:
 
 def all_actions(rule: Rule) -> tuple[Action, ...]:
     """What a rule does, at a match and to those who stay punished."""
-    return rule.do + (rule.residual.do if rule.residual else ())
+    return rule.do + (rule.residual.actions if rule.residual else ())

@@ -11,7 +11,10 @@ from scenarios.model import Middlebox, PlannedPhase
 def deployment_yaml(middlebox: Middlebox, addresses: Mapping[str, Sequence[str]]) -> str:
     """The text of `box.yaml`. addresses: host -> its IPv4 and IPv6 addresses, at least for every host in
     `middlebox.subscribers`."""
-    lines = [f"deployment: {middlebox.name}", "timeline:", *_phases(middlebox.timeline, "  ")]
+    lines = [f"deployment: {middlebox.name}"]
+    if middlebox.time_scale != 1:
+        lines.append(f"time_scale: {middlebox.time_scale:.6f}")
+    lines += ["timeline:", *_phases(middlebox.timeline, "  ")]
     if middlebox.subscribers:
         lines.append("subscribers:")
     for host, timeline in middlebox.subscribers.items():

@@ -77,11 +77,18 @@ class BoxProcess:
         return status
 
     def wait_for_event(
-        self, kind: str, where: Mapping[str, str | None], *, timeout_s: float, after: int
+        self,
+        kind: str,
+        where: Mapping[str, str | None],
+        *,
+        timeout_s: float,
+        after: int,
+        family: int | None = None,
     ) -> int | None:
         """Number (from 1) of the first event of that kind and those values after event number `after`.
 
-        None: it did not come in time, or the box ended.
+        family: an event about a connection or host of the other IP version does not count. None: the event did not come
+        in time, or the box ended.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -90,11 +97,18 @@ class BoxProcess:
                 fits = event["event"] == kind and all(
                     key in event and event[key] == v for key, v in where.items()
                 )
-                if fits and number > after:
+                if fits and number > after and _versions(event) <= {family or 4, family or 6}:
                     return number
             if time.monotonic() > deadline or not alive:
                 return None
             time.sleep(POLL_S)
+
+
+def _versions(event: Event) -> set[int]:
+    """The IP versions of what an event is about: of its flow, of the addresses in a residual's key."""
+    flow = event.get("flow") or {}
+    words = [flow.get("client", ""), *(word.partition("=")[2] for word in event.get("key", ()))]
+    return {6 if ":" in word else 4 for word in words if ":" in word or "." in word}
 
 
 def _environment() -> dict[str, str]:

@@ -22,6 +22,8 @@ from lab.services.pki import Pki
 from scenarios.model import TARGETS, Fault, Scenario, ScriptLine, Step
 
 PASSWORD = "s3cr3t-PW"
+WEB_ALIASES = ("blocked.example", "www.blocked.example", "other.example")
+"""Names besides its own for which the web server has a certificate: those that boxes block, and one that none does."""
 STEP_HEADER = "X-Tamperlab-Step"
 """Header line of every mail a step sends, `world/family/step`: by it a delivered mail is known, whoever took it."""
 
@@ -91,7 +93,7 @@ class Cast:
             server_name=step.to, directory=directory, family=cast(Literal[4, 6], family), port=step.port,
             ca_file=(self.pki if step.trust else Pki(directory / "stranger")).ca_file, sender=sender,
             recipient=recipient, message="\r\n".join(lines).encode(), path=step.path,
-            script=tuple(_action(line, on_fault) for line in step.script), **target,
+            script=tuple(_action(line, on_fault) for line in step.script), ask=step.ask, **target,
         )  # fmt: skip
 
 
@@ -150,9 +152,11 @@ def _start(
         return ssh.start(host, folder)
     if name == "peer":
         return misbehaving.start(host, folder, behaviour=program, server_name=server_name)
-    certificate = pki.issue([server_name])
     if name == "web":
-        return web.start(host, folder, server_name=server_name, certificate=certificate)
+        return web.start(
+            host, folder, server_name=server_name, certificate=pki.issue([server_name, *WEB_ALIASES])
+        )
+    certificate = pki.issue([server_name])
     domain = mail_domain(host.name)
     users = {f"{user}@{domain}": PASSWORD for user in ("alice", "bob")}
     if name == "imap":

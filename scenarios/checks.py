@@ -33,7 +33,7 @@ from scenarios.model import (
 )
 from scenarios.record import CheckResult, Evidence, FlowEnds, Play, StepRun, World
 
-SUCCESSES = frozenset({"delivered", "fetched", "connected"})
+SUCCESSES = frozenset({"delivered", "fetched", "connected", "sent"})
 """Outcomes (`lab.clients.base.Outcome`) that `outcome: success` stands for: done, and over TLS where there is TLS."""
 
 ACTIONS_OF_BOX = frozenset(

@@ -59,6 +59,9 @@ AsJson = Annotated[
 Family = Annotated[FamilyChoice | None, typer.Option(help="IP version; as the scenario says if left out.")]
 Mail = Annotated[MailChoice | None, typer.Option(help="Mail server to use instead of the scenario's.")]
 Seed = Annotated[int | None, typer.Option(help="Of the box's dice, instead of the scenario's.")]
+TimeScale = Annotated[
+    float | None, typer.Option(help="How fast the box forgets, instead of the scenario's; 1 is the real time.")
+]
 
 
 @app.command("list")
@@ -93,6 +96,7 @@ def run(
     family: Family = None,
     mail: Mail = None,
     seed: Seed = None,
+    time_scale: TimeScale = None,
     controls: Annotated[bool, typer.Option("--controls/--no-controls", help="Play the controls too.")] = True,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep clients' homes, keys and network scripts too.")
@@ -105,7 +109,7 @@ def run(
     """
     from scenarios.load import load_scenario
 
-    plays = [_restricted(load_scenario(name), family, mail, seed) for name in scenarios]
+    plays = [_restricted(load_scenario(name), family, mail, seed, time_scale) for name in scenarios]
     _enter_sandbox()
     results = []
     for scenario in plays:
@@ -300,7 +304,11 @@ def bench(context: typer.Context) -> None:
 
 
 def _restricted(
-    scenario: Scenario, family: FamilyChoice | None, mail: MailChoice | None, seed: int | None
+    scenario: Scenario,
+    family: FamilyChoice | None,
+    mail: MailChoice | None,
+    seed: int | None,
+    time_scale: float | None = None,
 ) -> Scenario:
     from scenarios.choices import restrict
 
@@ -309,7 +317,7 @@ def _restricted(
         raise ArgumentError(
             f"expected IPv{scenario.families[0]} for {scenario.slug}, got 'both'; leave out --family"
         )
-    return restrict(scenario, family=version, mail=mail, seed=seed)
+    return restrict(scenario, family=version, mail=mail, seed=seed, time_scale=time_scale)
 
 
 def _enter_sandbox() -> None:

@@ -57,26 +57,23 @@ def in_time_order(packets: list[Captured]) -> list[Captured]:
 
 
 def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None:
-    """Give each step the connections that its client opened: host, server, port and time of the SYN tell."""
+    """Give each step the connections that its client opened: host, server, port and time of the first packet tell.
+
+    The first packet is a SYN, but for raw packets without a handshake: then it is the first from its port at all.
+    """
     for run in play.steps:
         seen: dict[int, FlowEnds] = {}
+        known: set[int] = set()
         for captured in captures[run.step.on]:
-            if _opens(captured, run):
-                port = captured.packet.sport
-                seen.setdefault(
-                    port, FlowEnds(run.client, port, run.server, run.port, run.step.on, run.server_host)
-                )
+            p = captured.packet
+            if p.protocol != PROTOCOL_TCP or (p.src, p.dst, p.dport) != (run.client, run.server, run.port):
+                continue
+            opens = p.flags & (SYN | ACK) == SYN or p.sport not in known
+            known.add(p.sport)
+            if opens and run.started_ns <= captured.time_ns <= run.ended_ns:
+                ends = FlowEnds(run.client, p.sport, run.server, run.port, run.step.on, run.server_host)
+                seen.setdefault(p.sport, ends)
         run.flows = list(seen.values())
-
-
-def _opens(captured: Captured, run: StepRun) -> bool:
-    p = captured.packet
-    return (
-        p.protocol == PROTOCOL_TCP
-        and p.flags & (SYN | ACK) == SYN
-        and (p.src, p.dst, p.dport) == (run.client, run.server, run.port)
-        and run.started_ns <= captured.time_ns <= run.ended_ns
-    )
 
 
 def two_ended(

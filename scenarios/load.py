@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from middlebox.load import NOTHING, add_reference_problems, load_profile, profile_names, read_phases
+from middlebox.load import (
+    NOTHING,
+    add_reference_problems,
+    load_profile,
+    profile_names,
+    read_phases,
+    read_time_scale,
+)
 from middlebox.load_actions import NAME
 from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
@@ -42,7 +49,7 @@ MAX_HOPS = 16
 
 FAMILIES: Mapping[str, tuple[int, ...]] = MappingProxyType({"both": (4, 6), "ipv4": (4,), "ipv6": (6,)})
 
-_OPTIONAL = ("topology", "links", "services", "seed", "controls", "family", "truth")
+_OPTIONAL = ("topology", "links", "services", "seed", "controls", "family", "truth", "time_scale")
 
 
 def scenario_slugs() -> tuple[str, ...]:
@@ -88,7 +95,8 @@ def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
     plain: tuple[Mapping[str, str], Settings] = (MappingProxyType({"mail": "embedded"}), MappingProxyType({}))
     services, settings = optional(fields, "services", lambda n: read_services(reader, n), plain)
     truth = optional(fields, "truth", lambda n: reader.word(n, TRUTHS), TRUTHS[0])
-    box = _BoxReader(reader, path, slug, topology)
+    time_scale = optional(fields, "time_scale", lambda n: read_time_scale(reader, n), 1.0)
+    box = _BoxReader(reader, path, slug, topology, time_scale)
     middlebox = optional(fields, "middlebox", box.read, None)
     play = Play(topology, services, middlebox, box.profiles)
     steps = optional(fields, "steps", lambda n: read_steps(reader, n, play), ())
@@ -109,6 +117,7 @@ def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
         path=str(path),
         truth=truth,
         settings=settings,
+        time_scale=time_scale,
     )
 
 
@@ -188,10 +197,13 @@ def _part(reader: Reader, node: Node, what: str) -> float:
 class _BoxReader:
     """Reads `middlebox:`, and remembers the profiles that it names."""
 
-    def __init__(self, reader: Reader, path: Path, slug: str, topology: Topology) -> None:
+    def __init__(
+        self, reader: Reader, path: Path, slug: str, topology: Topology, time_scale: float
+    ) -> None:
         self.reader = reader
         self.folder = path.parent
         self.slug = slug
+        self.time_scale = time_scale
         self.hosts = [f"sim{i}" for i in range(1, topology.subscribers + 1)]
         self.profiles: dict[str, Profile] = {}
         self.named: set[str] = set()
@@ -217,6 +229,7 @@ class _BoxReader:
             timeline=timeline,
             subscribers=MappingProxyType(subscribers),
             fail=optional(fields, "fail", lambda n: reader.word(n, ("open", "closed")), "open"),
+            time_scale=self.time_scale,
         )
 
     def timeline(self, node: Node, fields: dict[str, Node]) -> tuple[PlannedPhase, ...]:

@@ -18,6 +18,7 @@ from middlebox.load_actions import NAME
 from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
 from middlebox.yamlsource import Node, either
+from scenarios.load_ask import READERS, read_ask
 from scenarios.load_script import read_fault, read_script
 from scenarios.model import (
     EVENTS,
@@ -51,7 +52,7 @@ SMTP_PORT = 25
 SCRIPTED = "tcp-script"
 """The client that has a `script:`."""
 
-CHANGES = ("on", "client", "to", "port", "timeout", "login", "path", "trust", "script")
+CHANGES = ("on", "client", "to", "port", "timeout", "login", "path", "trust", "script", *READERS)
 
 
 _PATH = re.compile(r"/[!-~]*", re.ASCII)
@@ -138,7 +139,7 @@ def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step
 def change_step(reader: Reader, fields: Mapping[str, Node], step: Step, play: Play) -> Step:
     """The step with what these fields say; names checked."""
     port = optional(fields, "port", lambda n: reader.whole(n, 1, 65535, what="a port"), step.port)
-    return replace(
+    step = replace(
         step,
         on=optional(fields, "on", lambda n: reader.word(n, play.subscribers), step.on),
         client=optional(
@@ -155,6 +156,7 @@ def change_step(reader: Reader, fields: Mapping[str, Node], step: Step, play: Pl
         trust=optional(fields, "trust", reader.flag, step.trust),
         script=optional(fields, "script", lambda n: read_script(reader, n, play.nodes), step.script),
     )
+    return replace(step, ask=read_ask(reader, fields, step.ask, step.client))
 
 
 def _path(reader: Reader, node: Node) -> str:

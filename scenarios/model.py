@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 SUCCESS = "success"
 """Outcome word of our own: any outcome that `lab.clients` counts as success. A control's steps must end with it."""
@@ -146,6 +147,7 @@ class Middlebox:
     timeline: for everybody, rising times; one phase at 0 for a plain profile
     subscribers: host (`sim2`) -> a timeline of its own
     fail: what becomes of packets when the box dies: `open` (pass) or `closed`
+    time_scale: 0.01 lets the box remember for a hundredth of the time that its profile says
 
     `scenarios.boxfile.deployment_yaml` writes it as the file that `python -m middlebox --profile` reads.
     """
@@ -154,6 +156,7 @@ class Middlebox:
     timeline: tuple[PlannedPhase, ...]
     subscribers: Mapping[str, tuple[PlannedPhase, ...]] = field(default_factory=lambda: MappingProxyType({}))
     fail: str = "open"
+    time_scale: float = 1.0
 
 
 # --- steps ---------------------------------------------------------------------------------------------------------
@@ -196,6 +199,7 @@ class Step:
     path: of the page that a web client fetches
     trust: whether the client knows the authority that the lab's certificates are from
     script: what `tcp-script` does, line by line; empty for all other clients
+    ask: what the client is told besides: plain data, keys of its `takes` (`scenarios.load_ask`)
     """
 
     name: str
@@ -208,6 +212,7 @@ class Step:
     path: str = "/"
     trust: bool = True
     script: tuple[ScriptLine, ...] = ()
+    ask: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +361,7 @@ class Scenario:
     services: key of SERVICES -> program; settings: key of SERVICES -> what is set otherwise than usual (SETTINGS)
     truth: of TRUTHS
     families: IP versions to play it over, each in a world of its own, e.g. (4, 6)
+    time_scale: of all its boxes
     path: the scenario.yaml it came from
     """
 
@@ -373,6 +379,7 @@ class Scenario:
     path: str
     truth: str = TRUTHS[0]
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    time_scale: float = 1.0
 
 
 def steps_of(items: tuple[Item, ...]) -> Iterator[Step]:

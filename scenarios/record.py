@@ -105,6 +105,7 @@ class StepRun:
             "outcome": self.outcome, "succeeded": self.succeeded, "exit_status": self.exit_status,
             "seconds": round(self.seconds, 3), "started_ns": self.started_ns, "version": self.version,
             "command": self.command, "output": self.output, "flows": [flow.as_json() for flow in self.flows],
+            "ask": dict(self.step.ask),
         }  # fmt: skip
 
 
@@ -203,6 +204,7 @@ class Record:
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     truth: str = "tampered"
+    time_scale: float = 1.0
 
     @property
     def main(self) -> World:

@@ -35,6 +35,7 @@ def to_json(record: Record, profiles: Sequence[Profile]) -> Json:
         "directory": str(record.directory),
         "seed": record.seed,
         "truth": record.truth,
+        "time_scale": record.time_scale,
         "valid": record.valid,
         "passed": record.passed,
         "exit_status": record.exit_status,

@@ -86,7 +86,8 @@ def play(scenario: Scenario, directory: Path, *, controls: bool, progress: Progr
     """
     began = time.monotonic()
     record = Record(
-        scenario.slug, scenario.purpose, directory.name, directory, scenario.seed, truth=scenario.truth
+        scenario.slug, scenario.purpose, directory.name, directory, scenario.seed, truth=scenario.truth,
+        time_scale=scenario.time_scale,
     )
     progress("building the network")
     with opened_stage(scenario, directory) as stage:
@@ -331,7 +332,7 @@ class Running:
                 case Wait() if self._box is not None:
                     timeout_s = item.timeout_ns / 1e9
                     found = self._box.wait_for_event(
-                        item.event, item.where, timeout_s=timeout_s, after=seen_events
+                        item.event, item.where, timeout_s=timeout_s, after=seen_events, family=family
                     )
                     if found is None:
                         where = ", ".join(f"{key}={value}" for key, value in item.where.items())

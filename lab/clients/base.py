@@ -13,11 +13,11 @@ import shlex
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lab.host import Host
 from lab.services.base import SYSTEM_PATH, end_process
@@ -39,6 +39,8 @@ class Outcome(enum.StrEnum):
     """A mail or page was read."""
     CONNECTED = "connected"
     """The session came up as far as it should: TLS with a good certificate, or a login shell."""
+    SENT = "sent"
+    """Raw packets were sent. What came of them, only captures can tell."""
     CONNECTION_RESET = "connection-reset"
     """An established connection ended by RST."""
     CONNECTION_CLOSED = "connection-closed"
@@ -88,6 +90,7 @@ class Target:
     identity_file: ssh's private key; known_hosts: the only host keys to trust, None: any
     message: a whole mail with header; None: a short one from `sender` to `recipient`
     path: of the page to fetch; script: what `tcp-script` does
+    ask: what the scenario says besides, plain data; only keys of the client's `takes`
     time_limit_s: after that the client is ended and the outcome is `timeout`
     """
 
@@ -106,6 +109,7 @@ class Target:
     path: str = "/"
     script: tuple[Action, ...] = ()
     time_limit_s: float = 20.0
+    ask: Mapping[str, Any] = field(default_factory=dict)
 
     def mail(self) -> bytes:
         """The mail to send, lines ended by CR LF."""
@@ -139,11 +143,15 @@ class ClientResult:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A driver in one of its modes. port: where it goes unless the target says otherwise."""
+    """A driver in one of its modes. port: where it goes unless the target says otherwise.
+
+    takes: what it can be told besides (`Target.ask`).
+    """
 
     name: str
     port: int
     run: Callable[[Host, Target], ClientResult]
+    takes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ REPORT_MARK = "report: "
 
 SUBMISSION_PORT, SMTPS_PORT = 587, 465
 
-_OUTCOME_OF_ERRNO = {
+OUTCOME_OF_ERRNO = {
     errno.ECONNRESET: Outcome.CONNECTION_RESET,
     # Linux reports a RST that comes after a FIN as EPIPE.
     errno.EPIPE: Outcome.CONNECTION_RESET,
@@ -62,8 +62,8 @@ def classify(report: dict[str, Any] | None, exit_status: int | None) -> Outcome:
     if report is None:
         return Outcome.FAILED
     for number in report["errnos"]:
-        if number in _OUTCOME_OF_ERRNO:
-            return _OUTCOME_OF_ERRNO[number]
+        if number in OUTCOME_OF_ERRNO:
+            return OUTCOME_OF_ERRNO[number]
     for name, outcome in _OUTCOME_OF_CLASS.items():
         if name in report["classes"]:
             return outcome

@@ -15,12 +15,14 @@ from lab.clients import (
     s_client,
     ssh,
     swaks,
+    tcp_probe,
     tcp_script,
 )
 from lab.clients.base import Client
 
 _DRIVERS = (
-    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, s_client, ssh, tcp_script,
+    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, s_client, ssh, tcp_probe,
+    tcp_script,
 )  # fmt: skip
 
 CLIENTS: Mapping[str, Client] = MappingProxyType(

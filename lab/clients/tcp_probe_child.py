@@ -1,0 +1,248 @@
+"""The probe, a process of its own on its host: says exactly what it is told to, in exactly these segments or packets.
+
+Run as `python tcp_probe_child.py SETTINGS`, a JSON file (see `tcp_probe.run`). Prints one line `report: {...}` with one
+word per connection. Knows nothing of any lab: standard library only, so that it starts in an instant.
+
+Raw packets go out by IPPROTO_RAW, header included; the kernel routes them and knows nothing of their connection.
+
+Sources: raw(7), ipv6(7), tcp(7) for TCP_REPAIR; RFC 9293 3.1, RFC 1071.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import ssl
+import struct
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ANSWER_BYTES = 65_536
+FLAGS = {letter: 1 << bit for bit, letter in enumerate("FSRPAUEC")} | {"N": 1 << 8}
+ISN, ACK = 1_000_000, 2_000_000
+"""Sequence and acknowledgment number of raw packets without a handshake begin here (chosen)."""
+FIRST_IP_ID = 4000
+_TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
+_RECEIVE_QUEUE, _SEND_QUEUE = 1, 2
+_REPAIR_ON, _REPAIR_OFF_QUIETLY = 1, -1
+
+Settings = dict[str, Any]
+
+
+# --- what is said -------------------------------------------------------------------------------------------------
+
+
+def http_request(settings: Settings) -> bytes:
+    """A GET as a browser would begin it."""
+    head = f"GET {settings['path']} HTTP/1.1\r\nHost: {settings['host']}\r\nUser-Agent: probe\r\nAccept: */*\r\n"
+    return (head + "Connection: close\r\n\r\n").encode()
+
+
+def tls_engine(settings: Settings) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """OpenSSL's client without a socket: (engine, what came in, what is to go out)."""
+    context = ssl.create_default_context(cafile=settings["ca_file"])
+    if settings["tls_version"] == "1.2":
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    return context.wrap_bio(incoming, outgoing, server_hostname=settings["host"]), incoming, outgoing
+
+
+def client_hello(settings: Settings) -> bytes:
+    engine, _, outgoing = tls_engine(settings)
+    try:
+        engine.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return in_records(outgoing.read(), settings["records"])
+
+
+def in_records(hello: bytes, sizes: list[int]) -> bytes:
+    """The same message, cut into records with so many bytes of it each, the rest in one more (RFC 8446 5.1)."""
+    if not sizes:
+        return hello
+    return b"".join(hello[:3] + len(part).to_bytes(2, "big") + part for part in cut(hello[5:], sizes))
+
+
+def cut(data: bytes, sizes: list[int]) -> list[bytes]:
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(data[at : at + size])
+        at += size
+    return [part for part in (*parts, data[at:]) if part]
+
+
+# --- with the kernel's TCP -----------------------------------------------------------------------------------------
+
+
+def talk(settings: Settings) -> str:
+    """One connection, from connecting to the answer, in one word."""
+    family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(settings["time_limit_s"])
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            connection.connect((settings["server"], settings["port"]))
+            if settings["kind"] == "tls":
+                return talk_tls(connection, settings)
+            said = http_request(settings) if settings["kind"] == "http" else settings["send"].encode("latin-1")
+            say(connection, said, settings)
+            return "answered" if connection.recv(ANSWER_BYTES) else "closed"
+        except ssl.SSLError as error:
+            return "closed" if isinstance(error, ssl.SSLEOFError) else f"tls: {error}"
+        except OSError as error:
+            return f"errno {error.errno}" if error.errno else "timeout"
+
+
+def say(connection: socket.socket, data: bytes, settings: Settings) -> None:
+    """Each part a segment of its own: nothing is joined, as the one before has gone out."""
+    for part in cut(data, settings["segments"]):
+        connection.sendall(part)
+
+
+def talk_tls(connection: socket.socket, settings: Settings) -> str:
+    """A handshake, a GET, the first bytes of its answer."""
+    engine, incoming, outgoing = tls_engine(settings)
+    request = http_request(settings)
+    first = True
+    while True:
+        try:
+            engine.do_handshake()
+            if request:
+                engine.write(request)
+                request = b""
+            answer = engine.read(ANSWER_BYTES)
+        except ssl.SSLWantReadError:
+            answer = None
+        said = outgoing.read()
+        if first:
+            said, first = in_records(said, settings["records"]), False
+            say(connection, said, settings)
+        elif said:
+            connection.sendall(said)
+        if answer is not None:
+            return "answered" if answer else "closed"
+        heard = connection.recv(ANSWER_BYTES)
+        if not heard:
+            return "closed"
+        incoming.write(heard)
+
+
+# --- raw packets ---------------------------------------------------------------------------------------------------
+
+
+def throw(settings: Settings) -> str:
+    """Send the packets as they are written; nothing is expected."""
+    v4 = settings["family"] == 4
+    family = socket.AF_INET if v4 else socket.AF_INET6
+    port = settings["source_port"] or random.randrange(20_000, 30_000)
+    seq, ack, held = ISN, ACK, None
+    if settings["handshake"]:
+        held = socket.socket(family, socket.SOCK_STREAM)
+        held.settimeout(settings["time_limit_s"])
+        held.connect((settings["server"], settings["port"]))
+        port = held.getsockname()[1]
+        seq, ack = numbers_of(held)
+    contents = {"http": http_request, "tls": client_hello}
+    made = {p["content"]: contents[p["content"]](settings) for p in settings["packets"] if p.get("content")}
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        source = source_address(family, settings)
+        for number, packet in enumerate(settings["packets"]):
+            if packet.get("after_s"):
+                time.sleep(packet["after_s"])
+            payload = made[packet["content"]] if packet.get("content") else packet.get("payload", "").encode("latin-1")
+            low, high = packet.get("part", (0, len(payload)))
+            payload = payload[low:high]
+            flags = sum(FLAGS[letter] for letter in packet["flags"])
+            here = (ISN if not settings["handshake"] else seq) + packet["seq"] if "seq" in packet else seq
+            segment = tcp_segment(packet, port, settings["port"], here, packet.get("ack", ack), flags, payload)
+            data = ip_packet(source, settings["server"], segment, v4, packet, FIRST_IP_ID + number)
+            raw.sendto(data, (settings["server"], 0))
+            if "seq" not in packet:
+                seq += len(payload) + bool(flags & FLAGS["S"]) + bool(flags & FLAGS["F"])
+    if held is not None:
+        held.settimeout(settings["linger_s"])
+        try:
+            held.recv(ANSWER_BYTES)  # what the server makes of it; a connection must not end under its packets
+        except OSError:
+            pass
+        held.close()
+    return "sent"
+
+
+def numbers_of(connection: socket.socket) -> tuple[int, int]:
+    """(next sequence number, next expected one) of a connection that the kernel has."""
+    connection.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _REPAIR_ON)
+    found = []
+    for queue in (_SEND_QUEUE, _RECEIVE_QUEUE):
+        connection.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR_QUEUE, queue)
+        number = connection.getsockopt(socket.IPPROTO_TCP, _TCP_QUEUE_SEQ)
+        found.append(number & 0xFFFFFFFF)
+    connection.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _REPAIR_OFF_QUIETLY)
+    return found[0], found[1]
+
+
+def source_address(family: int, settings: Settings) -> str:
+    """Which of our addresses the kernel would send from."""
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        asked.connect((settings["server"], settings["port"]))
+        return str(asked.getsockname()[0])
+
+
+def tcp_segment(
+    packet: dict[str, Any], sport: int, dport: int, seq: int, ack: int, flags: int, payload: bytes
+) -> bytes:
+    """Its checksum is 0 and is filled in by `ip_packet`."""
+    options = bytes.fromhex(packet.get("options", ""))
+    words = packet.get("data_offset", 5 + len(options) // 4)
+    ack = ack if flags & FLAGS["A"] else 0
+    head = struct.pack(
+        "!HHIIHHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, words << 12 | flags, 64240, 0, 0
+    )
+    return head + options + payload
+
+
+def ip_packet(
+    source: str, destination: str, segment: bytes, v4: bool, packet: dict[str, Any], ip_id: int  # noqa: FBT001
+) -> bytes:
+    family = socket.AF_INET if v4 else socket.AF_INET6
+    ends = socket.inet_pton(family, source) + socket.inet_pton(family, destination)
+    total = checksum(ends + struct.pack("!II", len(segment), socket.IPPROTO_TCP) + segment)
+    if packet.get("checksum") == "bad":
+        total ^= 0x5555
+    segment = segment[:16] + total.to_bytes(2, "big") + segment[18:]
+    ttl = packet.get("ttl", 64)
+    if v4:
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), ip_id, 0x4000, ttl, socket.IPPROTO_TCP, 0)
+    else:
+        head = struct.pack("!IHBB", 6 << 28, len(segment), socket.IPPROTO_TCP, ttl)
+    return head + ends + segment
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+# --- main ----------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    settings: Settings = json.loads(Path(sys.argv[1]).read_text())
+    if not settings["timestamps"]:
+        Path("/proc/sys/net/ipv4/tcp_timestamps").write_text("0")  # of this host's own network namespace
+    one = throw if settings["kind"] == "packets" else talk
+    count = settings["connections"]
+    with ThreadPoolExecutor(count) as pool:
+        words = list(pool.map(one, [settings] * count))
+    print("report:", json.dumps(words))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What a step tells its client besides: the name to ask for, how the bytes are cut, raw packets.
+
+Comes out as plain data, which goes through `Target.ask` to the driver and into result.json as it is. Which client takes
+what is the clients' business (`lab.clients.base.Client.takes`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from lab.clients.registry import CLIENTS
+from middlebox.packet import parse_flag_letters
+from middlebox.reader import Reader
+from middlebox.yamlsource import Node, either
+
+MAX_CONNECTIONS = 500
+MAX_PACKETS = 200
+"""Of one step: more would test the machine, not the box (chosen)."""
+
+_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_HEX = re.compile(r"([0-9A-Fa-f]{2}(:|$))+")
+_LATIN = 0x100
+
+Ask = Mapping[str, Any]
+
+
+def read_ask(reader: Reader, fields: Mapping[str, Node], before: Ask, client: str) -> Ask:
+    """What these fields say, over what was said before. A key that the client does not take is a problem, and what
+    was said before and means nothing to another client is left out."""
+    takes = CLIENTS[client].takes if client in CLIENTS else frozenset(READERS)
+    found = {key: value for key, value in before.items() if key in takes}
+    for key, node in fields.items():
+        if key not in READERS:
+            continue
+        if key not in takes:
+            what = f"something that {client} can be told" + (f", {either(sorted(takes))}" if takes else "")
+            then = "remove it" if takes else f"remove it: {client} takes nothing of the kind"
+            reader.problem(node, what, then, got=key)
+        else:
+            found[key] = READERS[key](reader, node)
+    return MappingProxyType(found)
+
+
+def _name(reader: Reader, node: Node) -> str:
+    if isinstance(node.value, str) and _NAME.fullmatch(node.value):
+        return node.value
+    reader.problem(node, "a name such as blocked.example", "it becomes Host header and SNI")
+    return ""
+
+
+def _sizes(reader: Reader, node: Node) -> list[int]:
+    return [reader.whole(n, 1, 65535, what="a size") for n in reader.items(node, "sizes", at_least=1)]
+
+
+def _bytes(reader: Reader, node: Node) -> str:
+    """Text that stands for bytes one by one."""
+    text = reader.text(node, "text")
+    if any(ord(letter) >= _LATIN for letter in text):
+        reader.problem(node, "characters up to \\xff, each one byte", "write bytes as \\xNN")
+    return text
+
+
+def _port(reader: Reader, node: Node) -> int:
+    return reader.whole(node, 1, 65535, what="a port")
+
+
+def _packets(reader: Reader, node: Node) -> list[dict[str, Any]]:
+    items = reader.items(node, "packets", at_least=1)
+    if len(items) > MAX_PACKETS:
+        reader.problem(node, f"at most {MAX_PACKETS} packets", "send fewer", got=str(len(items)))
+    return [_packet(reader, item) for item in items]
+
+
+def _packet(reader: Reader, node: Node) -> dict[str, Any]:
+    fields = reader.mapping(node, ("flags",), _PACKET_READERS)
+    if "content" in fields and "payload" in fields:
+        reader.problem(fields["payload"], "either content or payload", "remove one of them", got="both")
+    if "part" in fields and "content" not in fields:
+        reader.problem(fields["part"], "content of which to take a part", "add content: http or tls", got="none")
+    packet: dict[str, Any] = {"flags": _flags(reader, fields["flags"]) if "flags" in fields else "A"}
+    for key, value in fields.items():
+        if key != "flags":
+            packet["after_s" if key == "after" else key] = _PACKET_READERS[key](reader, value)
+    return packet
+
+
+def _flags(reader: Reader, node: Node) -> str:
+    if node.value == "none":
+        return ""
+    if isinstance(node.value, str) and node.value:
+        try:
+            parse_flag_letters(node.value)
+            return node.value.upper()
+        except ValueError:
+            pass
+    reader.problem(node, "TCP flags as letters out of FSRPAUECN, or none", "a SYN+ACK is written SA")
+    return ""
+
+
+def _part(reader: Reader, node: Node) -> list[int]:
+    ends = [reader.whole(n, 0, 65535) for n in reader.items(node, "two places", at_least=2)]
+    if len(ends) != 2 or ends[0] > ends[1]:
+        reader.problem(node, "the first byte and the one behind the last", "write [0, 100]")
+        return [0, 0]
+    return ends
+
+
+def _options(reader: Reader, node: Node) -> str:
+    text = node.value if isinstance(node.value, str) else ""
+    if _HEX.fullmatch(text) and len(text) % 12 == 11 and len(text) <= 119:
+        return text.replace(":", "")
+    reader.problem(node, "TCP options in hex, whole words of 4 bytes, such as 01:01:01:01", "fill up with 01")
+    return ""
+
+
+_PACKET_READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
+    {
+        "flags": _flags,
+        "content": lambda reader, node: reader.word(node, ("http", "tls")),
+        "payload": _bytes,
+        "part": _part,
+        "seq": lambda reader, node: reader.whole(node, -0x80000000, 0x7FFFFFFF),
+        "ack": lambda reader, node: reader.whole(node, 0, 0xFFFFFFFF),
+        "ttl": lambda reader, node: reader.whole(node, 1, 255),
+        "checksum": lambda reader, node: reader.word(node, ("good", "bad")),
+        "options": _options,
+        "data_offset": lambda reader, node: reader.whole(node, 0, 15),
+        "after": lambda reader, node: reader.duration_ns(node) / 1e9,
+    }
+)
+
+READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
+    {
+        "host": _name,
+        "send": _bytes,
+        "segments": _sizes,
+        "records": _sizes,
+        "tls_version": lambda reader, node: reader.word(
+            Node(node.raw, node.line, node.column, node.path), ("1.2", "1.3")
+        ),
+        "connections": lambda reader, node: reader.whole(node, 1, MAX_CONNECTIONS),
+        "timestamps": lambda reader, node: reader.flag(node),
+        "packets": _packets,
+        "source_port": _port,
+        "handshake": lambda reader, node: reader.flag(node),
+    }
+)
+"""Every key that a step may have for its client."""
