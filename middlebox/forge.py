@@ -136,9 +136,7 @@ class Forger:
             case number:
                 return self._number(look, "ack", number, values, occasion.trigger.ack)
 
-    def _values(
-        self, trigger: Packet, sport: int, dport: int, index: int, group_draw: int
-    ) -> dict[str, int]:
+    def _values(self, trigger: Packet, sport: int, dport: int, index: int, group_draw: int) -> dict[str, int]:
         """What an expression can name, as far as it is known before the packet's own fields."""
         return {
             "index": index,

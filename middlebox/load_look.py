@@ -148,11 +148,15 @@ def _read_counter(reader: ProfileReader, node: Node, low: int, high: int) -> Cou
     )
     if counter.per == "group" and ("each" in fields or "of" in fields):
         then = "remove per: group, or each: and of:"
-        reader.problem(node, "each: and of: only for a counter that outlives its group", then, got="per: group")
+        reader.problem(
+            node, "each: and of: only for a counter that outlives its group", then, got="per: group"
+        )
     return counter
 
 
-_KNOWN_BEFORE = frozenset({"sport", "dport", "trigger_sport", "trigger_dport", "trigger_ttl", "trigger_ip_id"})
+_KNOWN_BEFORE = frozenset(
+    {"sport", "dport", "trigger_sport", "trigger_dport", "trigger_ttl", "trigger_ip_id"}
+)
 """What can choose among counters: numbers that are there before any field of the packet is."""
 
 

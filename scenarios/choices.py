@@ -32,7 +32,9 @@ def restrict(
         scenario = replace(scenario, services=services)
     if time_scale is not None:
         if not 0.0001 <= time_scale <= 1:
-            raise ArgumentError(f"expected a time scale from 0.0001 to 1, got {time_scale}; 1 is the real time")
+            raise ArgumentError(
+                f"expected a time scale from 0.0001 to 1, got {time_scale}; 1 is the real time"
+            )
         scenario = _rescaled(scenario, time_scale)
     return scenario if seed is None else replace(scenario, seed=seed)
 

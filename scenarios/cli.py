@@ -60,7 +60,8 @@ Family = Annotated[FamilyChoice | None, typer.Option(help="IP version; as the sc
 Mail = Annotated[MailChoice | None, typer.Option(help="Mail server to use instead of the scenario's.")]
 Seed = Annotated[int | None, typer.Option(help="Of the box's dice, instead of the scenario's.")]
 TimeScale = Annotated[
-    float | None, typer.Option(help="How fast the box forgets, instead of the scenario's; 1 is the real time.")
+    float | None,
+    typer.Option(help="How fast the box forgets, instead of the scenario's; 1 is the real time."),
 ]
 
 

@@ -197,9 +197,7 @@ def _part(reader: Reader, node: Node, what: str) -> float:
 class _BoxReader:
     """Reads `middlebox:`, and remembers the profiles that it names."""
 
-    def __init__(
-        self, reader: Reader, path: Path, slug: str, topology: Topology, time_scale: float
-    ) -> None:
+    def __init__(self, reader: Reader, path: Path, slug: str, topology: Topology, time_scale: float) -> None:
         self.reader = reader
         self.folder = path.parent
         self.slug = slug

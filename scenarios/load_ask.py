@@ -79,7 +79,9 @@ def _packet(reader: Reader, node: Node) -> dict[str, Any]:
     if "content" in fields and "payload" in fields:
         reader.problem(fields["payload"], "either content or payload", "remove one of them", got="both")
     if "part" in fields and "content" not in fields:
-        reader.problem(fields["part"], "content of which to take a part", "add content: http or tls", got="none")
+        reader.problem(
+            fields["part"], "content of which to take a part", "add content: http or tls", got="none"
+        )
     packet: dict[str, Any] = {"flags": _flags(reader, fields["flags"]) if "flags" in fields else "A"}
     for key, value in fields.items():
         if key != "flags":

@@ -329,9 +329,7 @@ class ExpectWire:
     text: str = ""
 
 
-Expectation = (
-    ExpectOutcome | ExpectEvents | ExpectCapture | ExpectNeverCrosses | ExpectDelivered | ExpectWire
-)
+Expectation = ExpectOutcome | ExpectEvents | ExpectCapture | ExpectNeverCrosses | ExpectDelivered | ExpectWire
 
 
 # --- scenario ------------------------------------------------------------------------------------------------------

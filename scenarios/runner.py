@@ -86,7 +86,12 @@ def play(scenario: Scenario, directory: Path, *, controls: bool, progress: Progr
     """
     began = time.monotonic()
     record = Record(
-        scenario.slug, scenario.purpose, directory.name, directory, scenario.seed, truth=scenario.truth,
+        scenario.slug,
+        scenario.purpose,
+        directory.name,
+        directory,
+        scenario.seed,
+        truth=scenario.truth,
         time_scale=scenario.time_scale,
     )
     progress("building the network")

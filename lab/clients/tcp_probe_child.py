@@ -38,7 +38,9 @@ Settings = dict[str, Any]
 
 def http_request(settings: Settings) -> bytes:
     """A GET as a browser would begin it."""
-    head = f"GET {settings['path']} HTTP/1.1\r\nHost: {settings['host']}\r\nUser-Agent: probe\r\nAccept: */*\r\n"
+    head = (
+        f"GET {settings['path']} HTTP/1.1\r\nHost: {settings['host']}\r\nUser-Agent: probe\r\nAccept: */*\r\n"
+    )
     return (head + "Connection: close\r\n\r\n").encode()
 
 
@@ -88,7 +90,9 @@ def talk(settings: Settings) -> str:
             connection.connect((settings["server"], settings["port"]))
             if settings["kind"] == "tls":
                 return talk_tls(connection, settings)
-            said = http_request(settings) if settings["kind"] == "http" else settings["send"].encode("latin-1")
+            said = (
+                http_request(settings) if settings["kind"] == "http" else settings["send"].encode("latin-1")
+            )
             say(connection, said, settings)
             return "answered" if connection.recv(ANSWER_BYTES) else "closed"
         except ssl.SSLError as error:
@@ -153,12 +157,18 @@ def throw(settings: Settings) -> str:
         for number, packet in enumerate(settings["packets"]):
             if packet.get("after_s"):
                 time.sleep(packet["after_s"])
-            payload = made[packet["content"]] if packet.get("content") else packet.get("payload", "").encode("latin-1")
+            payload = (
+                made[packet["content"]]
+                if packet.get("content")
+                else packet.get("payload", "").encode("latin-1")
+            )
             low, high = packet.get("part", (0, len(payload)))
             payload = payload[low:high]
             flags = sum(FLAGS[letter] for letter in packet["flags"])
             here = (ISN if not settings["handshake"] else seq) + packet["seq"] if "seq" in packet else seq
-            segment = tcp_segment(packet, port, settings["port"], here, packet.get("ack", ack), flags, payload)
+            segment = tcp_segment(
+                packet, port, settings["port"], here, packet.get("ack", ack), flags, payload
+            )
             data = ip_packet(source, settings["server"], segment, v4, packet, FIRST_IP_ID + number)
             raw.sendto(data, (settings["server"], 0))
             if "seq" not in packet:
@@ -166,7 +176,9 @@ def throw(settings: Settings) -> str:
     if held is not None:
         held.settimeout(settings["linger_s"])
         try:
-            held.recv(ANSWER_BYTES)  # what the server makes of it; a connection must not end under its packets
+            held.recv(
+                ANSWER_BYTES
+            )  # what the server makes of it; a connection must not end under its packets
         except OSError:
             pass
         held.close()
@@ -206,7 +218,12 @@ def tcp_segment(
 
 
 def ip_packet(
-    source: str, destination: str, segment: bytes, v4: bool, packet: dict[str, Any], ip_id: int  # noqa: FBT001
+    source: str,
+    destination: str,
+    segment: bytes,
+    v4: bool,
+    packet: dict[str, Any],
+    ip_id: int,  # noqa: FBT001
 ) -> bytes:
     family = socket.AF_INET if v4 else socket.AF_INET6
     ends = socket.inet_pton(family, source) + socket.inet_pton(family, destination)
