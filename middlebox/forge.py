@@ -131,6 +131,8 @@ class Forger:
                 return expected if look.flags & wire.ACK else 0
             case AckFrom.COPIED:
                 return occasion.trigger.ack
+            case AckFrom.TRIGGER_SEQ:
+                return occasion.trigger.seq
             case AckFrom.ZERO:
                 return 0
             case number:

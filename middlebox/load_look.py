@@ -205,7 +205,7 @@ def _ack(reader: ProfileReader, node: Node) -> AckFrom | Number:
         if node.value in words:
             return words[node.value]
         if hint := nearest(node.value, words):
-            reader.problem(node, "expected, copied, zero or a number", hint)
+            reader.problem(node, "expected, copied, trigger-seq, zero or a number", hint)
             return AckFrom.EXPECTED
     return _u32(reader, node)
 

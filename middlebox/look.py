@@ -78,10 +78,12 @@ class SeqFrom(Enum):
 
 
 class AckFrom(Enum):
-    """EXPECTED: acknowledges all that the box has seen of the receiver. COPIED: the trigger's. ZERO: 0."""
+    """EXPECTED: acknowledges all that the box has seen of the receiver. COPIED: the trigger's. ZERO: 0.
+    TRIGGER_SEQ: the trigger's sequence number."""
 
     EXPECTED = "expected"
     COPIED = "copied"
+    TRIGGER_SEQ = "trigger-seq"
     ZERO = "zero"
 
 

@@ -36,9 +36,8 @@ def read_ask(reader: Reader, fields: Mapping[str, Node], before: Ask, client: st
         if key not in READERS:
             continue
         if key not in takes:
-            what = f"something that {client} can be told" + (f", {either(sorted(takes))}" if takes else "")
-            then = "remove it" if takes else f"remove it: {client} takes nothing of the kind"
-            reader.problem(node, what, then, got=key)
+            what = f"a key that {client} takes" + (f", {either(sorted(takes))}" if takes else "")
+            reader.problem(node, what, "remove it" if takes else "remove it: it takes none", got=key)
         else:
             found[key] = READERS[key](reader, node)
     return MappingProxyType(found)

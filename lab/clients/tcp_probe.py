@@ -27,7 +27,7 @@ HTTP_PORT, HTTPS_PORT = 80, 443
 LINGER_S = 0.5
 """How long a connection stays open after raw packets were sent in its name (chosen: several round trips)."""
 
-_TALK = frozenset({"host", "segments", "connections", "timestamps"})
+_TALK = frozenset({"host", "segments", "connections", "timestamps", "source_port"})
 _TAKES = {
     "http": _TALK,
     "tls": _TALK | {"records", "tls_version"},

@@ -80,13 +80,16 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 # --- with the kernel's TCP -----------------------------------------------------------------------------------------
 
 
-def talk(settings: Settings) -> str:
+def talk(settings: Settings, number: int) -> str:
     """One connection, from connecting to the answer, in one word."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(settings["time_limit_s"])
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if settings["source_port"]:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                connection.bind(("", settings["source_port"] + number))
             connection.connect((settings["server"], settings["port"]))
             if settings["kind"] == "tls":
                 return talk_tls(connection, settings)
@@ -138,7 +141,7 @@ def talk_tls(connection: socket.socket, settings: Settings) -> str:
 # --- raw packets ---------------------------------------------------------------------------------------------------
 
 
-def throw(settings: Settings) -> str:
+def throw(settings: Settings, _number: int) -> str:
     """Send the packets as they are written; nothing is expected."""
     v4 = settings["family"] == 4
     family = socket.AF_INET if v4 else socket.AF_INET6
@@ -257,7 +260,7 @@ def main() -> None:
     one = throw if settings["kind"] == "packets" else talk
     count = settings["connections"]
     with ThreadPoolExecutor(count) as pool:
-        words = list(pool.map(one, [settings] * count))
+        words = list(pool.map(one, [settings] * count, range(count)))
     print("report:", json.dumps(words))
 
 

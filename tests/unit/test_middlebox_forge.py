@@ -139,6 +139,35 @@ def test_look_counter_goes_on_from_trigger_to_trigger() -> None:
     assert [(p.window, p.ttl) for p in seen if p] == [(10, 50), (11, 52), (12, 50), (13, 52)]
 
 
+def test_counter_each_group_is_shared_by_the_packets_of_an_answer_and_of_chooses_one_of_many() -> None:
+    """The second injector of 2010: one window for the three packets, a counter for each of 13 nodes (GFWREV)."""
+    forger = Forger(Random(1))
+    node = parse_expression("trigger_dport % 13")
+    look = Look(count=3, window=Counter(1980, 1, 65536, "box", "group", node))
+    here, there = occasion(), occasion(trigger=segment(dport=588))
+    seen = [
+        [p.window for f in forger.segments(look, where, direction) if (p := decode(f.data))]
+        for where in (here, there, here)
+        for direction in (TO_CLIENT, TO_SERVER)
+    ]
+    assert seen == [[1980] * 3, [1981] * 3, [1980] * 3, [1981] * 3, [1982] * 3, [1983] * 3]
+
+
+def test_group_draw_is_thrown_once_for_all_packets_of_an_answer() -> None:
+    """A group whose TTL starts anywhere and then rises by one (net4people #511)."""
+    look = Look(count=3, ttl=Computed(parse_expression("30 + group_draw % 200 + index")))
+    for seed in range(20):
+        first, second, third = forge(look, seed=seed)
+        assert (second.ttl - first.ttl, third.ttl - first.ttl) == (1, 2)
+
+
+def test_ack_can_be_the_triggers_own_sequence_number() -> None:
+    """Towards the client, the numbers of the censored packet are its own, exchanged (GEN-india)."""
+    (rst,) = forge(Look(flags=wire.RST | wire.ACK, seq=SeqFrom.TRIGGER_ACK, ack=AckFrom.TRIGGER_SEQ))
+    trigger = occasion().trigger
+    assert (rst.seq, rst.ack) == (trigger.ack, trigger.seq)
+
+
 def test_look_copied_and_mirrored_numbers_are_the_triggers() -> None:
     """Some boxes copy the IP ID of the client's packet and mirror its TTL (net4people #39)."""
     (rst,) = forge(

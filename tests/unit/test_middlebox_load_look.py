@@ -47,6 +47,13 @@ from tests.unit.yaml_files import RULES, look_of, profile
         ("ip_id: (-1 - 13 * window) & 0xffff", "ip_id", Computed(parse_expression("(-1 - 13 * window) & 0xffff"))),
         ("window: {counter: {start: 1980, per: group}}", "window", Counter(1980, 1, 65536, "group")),
         ("window: {counter: {start: 1, step: 2, modulo: 100}}", "window", Counter(1, 2, 100, "box")),
+        (
+            "window: {counter: {start: 1980, each: group, of: trigger_dport % 13}}",
+            "window",
+            Counter(1980, 1, 65536, "box", "group", parse_expression("trigger_dport % 13")),
+        ),
+        ("ack: trigger-seq", "ack", AckFrom.TRIGGER_SEQ),
+        ("window: group_draw % 5 + index", "window", Computed(parse_expression("group_draw % 5 + index"))),
         ("dont_fragment: true", "dont_fragment", True),
         ("tos: 0x10", "tos", 16),
         ("options: 01:01", "options", b"\x01\x01"),
