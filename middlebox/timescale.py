@@ -12,7 +12,7 @@ from middlebox.profile import Action, Case, Deployment, Mark, Phase, Profile, Re
 
 
 def scaled(deployment: Deployment, scale: float) -> Deployment:
-    """The deployment with every remembered time multiplied by `scale`; its timelines stay. scale: above 0, 1 is real."""
+    """The deployment with every remembered time multiplied by `scale`; timelines stay. scale: above 0, 1 is real."""
     if scale == 1:
         return deployment
     known: dict[int, Profile] = {}

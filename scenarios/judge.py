@@ -16,7 +16,7 @@ from scenarios.detectors.two_ended import Finding, find_unsent_resets
 from scenarios.explanation import explain, without_cut_off
 from scenarios.journeys import Journey, World as Places, collect
 from scenarios.model import Expectation
-from scenarios.record import FlowEnds, Play, StepRun, World
+from scenarios.record import FlowEnds, Play, World
 
 
 def judge(

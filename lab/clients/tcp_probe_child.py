@@ -143,8 +143,7 @@ def talk_tls(connection: socket.socket, settings: Settings) -> str:
 
 def throw(settings: Settings, _number: int) -> str:
     """Send the packets as they are written; nothing is expected."""
-    v4 = settings["family"] == 4
-    family = socket.AF_INET if v4 else socket.AF_INET6
+    family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     port = settings["source_port"] or random.randrange(20_000, 30_000)
     seq, ack, held = ISN, ACK, None
     if settings["handshake"]:
@@ -172,7 +171,7 @@ def throw(settings: Settings, _number: int) -> str:
             segment = tcp_segment(
                 packet, port, settings["port"], here, packet.get("ack", ack), flags, payload
             )
-            data = ip_packet(source, settings["server"], segment, v4, packet, FIRST_IP_ID + number)
+            data = ip_packet(source, settings["server"], segment, packet, FIRST_IP_ID + number)
             raw.sendto(data, (settings["server"], 0))
             if "seq" not in packet:
                 seq += len(payload) + bool(flags & FLAGS["S"]) + bool(flags & FLAGS["F"])
@@ -220,14 +219,8 @@ def tcp_segment(
     return head + options + payload
 
 
-def ip_packet(
-    source: str,
-    destination: str,
-    segment: bytes,
-    v4: bool,
-    packet: dict[str, Any],
-    ip_id: int,  # noqa: FBT001
-) -> bytes:
+def ip_packet(source: str, destination: str, segment: bytes, packet: dict[str, Any], ip_id: int) -> bytes:
+    v4 = "." in source
     family = socket.AF_INET if v4 else socket.AF_INET6
     ends = socket.inet_pton(family, source) + socket.inet_pton(family, destination)
     total = checksum(ends + struct.pack("!II", len(segment), socket.IPPROTO_TCP) + segment)

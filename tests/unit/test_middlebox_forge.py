@@ -144,7 +144,8 @@ def test_counter_each_group_is_shared_by_the_packets_of_an_answer_and_of_chooses
     forger = Forger(Random(1))
     node = parse_expression("trigger_dport % 13")
     look = Look(count=3, window=Counter(1980, 1, 65536, "box", "group", node))
-    here, there = occasion(), occasion(trigger=segment(dport=588))
+    here, there = occasion(), occasion()
+    there.trigger.dport += 1
     seen = [
         [p.window for f in forger.segments(look, where, direction) if (p := decode(f.data))]
         for where in (here, there, here)

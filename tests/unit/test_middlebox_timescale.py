@@ -27,7 +27,7 @@ rules:
 
 
 def test_time_scale_shortens_what_is_remembered_and_nothing_else(tmp_path: Path) -> None:
-    """Residuals, marks and idle connections take a hundredth of their time; delays and spacing are those of the file."""
+    """Residuals, marks and idle connections take a hundredth of their time; delays and spacing stay."""
     (tmp_path / "mine.yaml").write_text(FILE, encoding="utf-8")
     box = tmp_path / "box.yaml"
     box.write_text(
