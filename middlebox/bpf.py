@@ -28,6 +28,12 @@ PAYLOAD_BYTECODE: Final = {
 }
 """`tcpdump -y RAW -ddd EXPRESSION` on one line, as `-m bpf` wants it; a test compares them."""
 
+EMPTY_BYTECODE: Final = {
+    family: bytecode.removesuffix("6 0 0 262144,6 0 0 0") + "6 0 0 0,6 0 0 262144"
+    for family, bytecode in PAYLOAD_BYTECODE.items()
+}
+"""`not (PAYLOAD_EXPRESSION)`: the two answers change places. In doubt a segment is not empty."""
+
 _V4_DATA, _V6_DATA = "((tcp[12] & 0xf0) >> 2)", "(40 + ((ip6[52] & 0xf0) >> 2))"
 _V4_LENGTH = f"ip[2:2] - ((ip[0] & 0xf) << 2) - {_V4_DATA}"
 _V6_LENGTH = "ip6[4:2] - ((ip6[52] & 0xf0) >> 2)"

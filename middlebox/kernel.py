@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from middlebox.bpf import PAYLOAD_BYTECODE, TLS_BYTECODE
+from middlebox.bpf import EMPTY_BYTECODE, PAYLOAD_BYTECODE, TLS_BYTECODE
 from middlebox.decision import Offload
 from middlebox.packet import FIN, RST, SYN
 from middlebox.wants import Plan, Ports, Want
@@ -158,6 +158,7 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
         f"-A {_BOX} -m mark --mark {ANSWERED:#x}/{ANSWERED:#x} -j {_ANSWERED}",
         # A new connection between the same two ports owes nothing to the old one.
         f"-A {_BOX} -p tcp --syn -m conntrack --ctdir ORIGINAL -j CONNMARK --set-xmark 0x0/{decided | SEEN:#x}",
+        *_empty_rules(plan, family),
         *(f"-A {_BOX} {match} -j {chain}" for want in plan.wants for match, chain in _matches(want)),
         *_decided_rules(now),
         *_answered_rules(now),
@@ -175,6 +176,15 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
 def _ttl_rules(family: int) -> list[str]:
     target = "TTL --ttl-set" if family == 4 else "HL --hl-set"
     return [f"-A {_INJECTED} -m mac --mac-source {mac} -j {target} {ttl}" for ttl, mac in EXACT_TTLS.items()]
+
+
+def _empty_rules(plan: Plan, family: int) -> list[str]:
+    """Segments without payload, most of those left, go on at once where nobody wants them."""
+    if any(want.every_segment for want in plan.wants):
+        return []
+    wanted = ",".join(name for bit, name in ((SYN, "SYN"), (RST, "RST"), (FIN, "FIN")) if plan.flags & bit)
+    flags = f"--tcp-flags {wanted} NONE " if wanted else ""
+    return [f'-A {_BOX} -p tcp {flags}-m bpf --bytecode "{EMPTY_BYTECODE[family]}" -j ACCEPT']
 
 
 def _decided_rules(now: int) -> list[str]:

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import example, given, strategies as st
 
-from middlebox.bpf import PAYLOAD_BYTECODE, PAYLOAD_EXPRESSION, TLS_BYTECODE, TLS_EXPRESSION
+from middlebox.bpf import EMPTY_BYTECODE, PAYLOAD_BYTECODE, PAYLOAD_EXPRESSION, TLS_BYTECODE, TLS_EXPRESSION
 from middlebox.packet import decode, tcp_segment
 
 XT_BPF_MAX_INSTRUCTIONS = 64
@@ -22,8 +22,12 @@ XT_BPF_MAX_INSTRUCTIONS = 64
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize(
     ("expressions", "bytecodes"),
-    [(PAYLOAD_EXPRESSION, PAYLOAD_BYTECODE), (TLS_EXPRESSION, TLS_BYTECODE)],
-    ids=["payload", "tls"],
+    [
+        (PAYLOAD_EXPRESSION, PAYLOAD_BYTECODE),
+        ({family: f"not ({text})" for family, text in PAYLOAD_EXPRESSION.items()}, EMPTY_BYTECODE),
+        (TLS_EXPRESSION, TLS_BYTECODE),
+    ],
+    ids=["payload", "empty", "tls"],
 )
 def test_bytecode_is_what_tcpdump_makes_of_its_expression(
     family: int, expressions: dict[int, str], bytecodes: dict[int, str]
