@@ -59,4 +59,7 @@ def _line(reader: Reader, node: Node, nodes: Mapping[Role, Sequence[str]]) -> Sc
             return ScriptLine("send", data=field.value.encode())
         size = reader.whole(field, 1, MAX_SEND_BYTES, what="text, or a number of bytes")
         return ScriptLine("send", data=b"x" * size)
-    return ScriptLine("receive", size=reader.whole(field, 1, MAX_SEND_BYTES, what="a number of bytes"))
+    if isinstance(field.value, str) and field.value:
+        return ScriptLine("receive", data=field.value.encode())
+    size = reader.whole(field, 1, MAX_SEND_BYTES, what="the text, or the number of bytes, to wait for")
+    return ScriptLine("receive", size=size)

@@ -178,8 +178,7 @@ class ScriptLine:
     """One thing that `tcp-script` does.
 
     verb: `send` (data), `receive` (until size bytes have come, or data where it is given), `end` (until the other side
-    ends), `abort` (RST),
-    `fault` (the client waits until it is there)
+    ends), `abort` (RST), `fault` (the client waits until it is there)
     """
 
     verb: str

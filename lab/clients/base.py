@@ -67,8 +67,8 @@ class Outcome(enum.StrEnum):
 class Action:
     """One line of a script for `tcp-script`.
 
-    verb: `send` (data), `receive` (until size bytes have come), `end` (until the other side ends), `abort` (RST),
-    `pause` (until at_pause has returned)
+    verb: `send` (data), `receive` (until size bytes have come, or data where it is given), `end` (until the other side
+    ends), `abort` (RST), `pause` (until at_pause has returned)
     """
 
     verb: str

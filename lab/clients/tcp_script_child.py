@@ -2,10 +2,10 @@
 
 Usage: tcp_script_child.py SETTINGS.json
 
-Each line of the script is [verb, text, size]: `send` text, `receive` size bytes, `end` wait until the other side ends,
-`abort` end by RST, `pause` say so on stdout and wait for a line on stdin. The last line on stdout is `report: ` and a
-JSON object: `ended` (done | closed | error), `errno`, `name` (whether it was the name that could not be resolved),
-`line` (of the script, from 0). Standard library only.
+Each line of the script is [verb, text, size]: `send` text, `receive` size bytes or, where there is a text, all up to
+its end, `end` wait until the other side ends, `abort` end by RST, `pause` say so on stdout and wait for a line on
+stdin. The last line on stdout is `report: ` and a JSON object: `ended` (done | closed | error), `errno`, `name` (whether
+it was the name that could not be resolved), `line` (of the script, from 0). Standard library only.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ def connect(settings: dict[str, Any]) -> socket.socket:
 
 def play(connection: socket.socket, script: list[tuple[str, str, int]], report: dict[str, Any]) -> str:
     """Do every line; how it ended: `done`, or `closed` when the other side ended before its time."""
+    unread = b""  # received, and not yet asked for
     for number, (verb, text, size) in enumerate(script):
         report["line"] = number
         if verb == "send":
             connection.sendall(text.encode("latin-1"))
         elif verb == "receive":
-            missing = size
-            while missing > 0:
-                data = connection.recv(missing)
+            wanted = text.encode("latin-1")
+            while wanted not in unread if wanted else len(unread) < size:
+                data = connection.recv(READ_BYTES)
                 if not data:
                     return "closed"
-                missing -= len(data)
+                unread += data
+            unread = unread.partition(wanted)[2] if wanted else unread[size:]
         elif verb == "end":
             while connection.recv(READ_BYTES):
                 pass
