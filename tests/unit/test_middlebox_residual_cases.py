@@ -8,7 +8,7 @@ from middlebox.flow import Direction
 from middlebox.look import AckFrom, Look, Uniform
 from middlebox.packet import Packet, decode
 from middlebox.profile import Case, KeyPart, PortBlock, Reply, Reset, Residual, Towards
-from tests.unit.test_middlebox_engine import RESET_BOTH, SECOND_NS, STARTTLS, Talk, engine_for, kinds, rule
+from tests.unit.talk import RESET_BOTH, SECOND_NS, STARTTLS, Talk, engine_for, kinds, rule
 
 HOSTS = (KeyPart.CLIENT_IP, KeyPart.SERVER_IP)
 SPOILED = Reply(
