@@ -59,8 +59,10 @@ def in_time_order(packets: list[Captured]) -> list[Captured]:
 def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None:
     """Give each step the connections that its client opened: host, server, port and time of the first packet tell.
 
-    The first packet is a SYN, but for raw packets without a handshake: then it is the first from its port at all.
+    The first packet is a SYN, but for raw packets without a handshake: then it is the first from its port at all. Ports
+    that a client has told are its own and nobody else's.
     """
+    told = {(run.client, run.server, run.port, port) for run in play.steps for port in run.ports}
     for run in play.steps:
         seen: dict[int, FlowEnds] = {}
         known: set[int] = set()
@@ -70,6 +72,10 @@ def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None
                 continue
             opens = p.flags & (SYN | ACK) == SYN or p.sport not in known
             known.add(p.sport)
+            if run.ports:
+                opens = p.sport in run.ports
+            elif (run.client, run.server, run.port, p.sport) in told:
+                continue
             if opens and run.started_ns <= captured.time_ns <= run.ended_ns:
                 ends = FlowEnds(run.client, p.sport, run.server, run.port, run.step.on, run.server_host)
                 seen.setdefault(p.sport, ends)

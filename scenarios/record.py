@@ -80,6 +80,7 @@ class StepRun:
     """One client run. outcome: word of `lab.clients`; succeeded: counts as success for that client.
 
     started_ns, ended_ns: wall clock; server: address it was to reach; port: it was to go to
+    ports: its own, if it told them
     """
 
     step: Step
@@ -96,6 +97,7 @@ class StepRun:
     server: bytes
     server_host: str
     port: int
+    ports: tuple[int, ...] = ()
     flows: list[FlowEnds] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:

@@ -270,7 +270,7 @@ class Stage:
             output=result.output, command=result.command, version=result.version,
             client=ip_address(self._addresses[step.on][which]).packed,
             server=ip_address(self._addresses[server_host][which]).packed,
-            server_host=server_host, port=step.port or client.port,
+            server_host=server_host, port=step.port or client.port, ports=result.ports,
         )  # fmt: skip
 
     def clients_directory(self, plan: Plan, family: int) -> Path:

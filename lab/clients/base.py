@@ -131,6 +131,7 @@ class ClientResult:
 
     exit_status: None if the time limit ended the program; seconds: wall clock
     output: what it printed, both streams; version: of the program; command: what was run, as a shell line
+    ports: its own, of its connections, if it says so; empty: nobody knows
     """
 
     outcome: Outcome
@@ -139,6 +140,7 @@ class ClientResult:
     output: str
     version: str
     command: str
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

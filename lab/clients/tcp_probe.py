@@ -3,9 +3,9 @@
     probe-http, probe-tls, probe-send   the kernel's TCP; what is said goes out in the segments and records asked for
     probe-packets                       raw packets as they are written, with or without a handshake before them
 
-The probe is tcp_probe_child.py, a process of its own on the host; it reports one word per connection, and here these
-become one outcome: the first that is no success. Of raw packets the outcome is only that they were sent; what came of
-them is in the captures.
+The probe is tcp_probe_child.py, a process of its own on the host; it reports a word and its port for each connection, and
+here the words become one outcome: the first that is no success. Of raw packets the outcome is only that they were sent;
+what came of them is in the captures.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,18 @@ def classify(done: Finished) -> Outcome:
     """The outcome from the probe's report: of several connections the first that did not succeed."""
     if done.exit_status is None:
         return Outcome.TIMEOUT
-    line = next((line for line in done.stdout.splitlines() if line.startswith(REPORT_MARK)), None)
-    if line is None:
+    report = find_report(done)
+    if not report:
         return Outcome.FAILED
-    outcomes = [_outcome(word) for word in json.loads(line.removeprefix(REPORT_MARK))]
+    outcomes = [_outcome(word) for word, _ in report]
     good = (Outcome.FETCHED, Outcome.SENT)
     return next((outcome for outcome in outcomes if outcome not in good), outcomes[0])
+
+
+def find_report(done: Finished) -> list[tuple[str, int]]:
+    """What became of each connection, and its port (0: it had none)."""
+    line = next((line for line in done.stdout.splitlines() if line.startswith(REPORT_MARK)), None)
+    return [] if line is None else [(word, port) for word, port in json.loads(line.removeprefix(REPORT_MARK))]
 
 
 def _outcome(word: str) -> Outcome:
@@ -79,7 +86,8 @@ def run(host: Host, target: Target, *, kind: str, port: int) -> ClientResult:
     # -I -S: the child needs only the standard library.
     argv = [sys.executable, "-I", "-S", str(CHILD), str(settings_file)]
     done = run_program(host, argv, workplace=workplace, time_limit_s=target.time_limit_s + 5)
-    return done.result(classify(done), _version())
+    ports = tuple(port for _, port in find_report(done) if port)
+    return replace(done.result(classify(done), _version()), ports=ports)
 
 
 def _version() -> str:

@@ -1,7 +1,7 @@
 """The probe, a process of its own on its host: says exactly what it is told to, in exactly these segments or packets.
 
-Run as `python tcp_probe_child.py SETTINGS`, a JSON file (see `tcp_probe.run`). Prints one line `report: {...}` with one
-word per connection. Knows nothing of any lab: standard library only, so that it starts in an instant.
+Run as `python tcp_probe_child.py SETTINGS`, a JSON file (see `tcp_probe.run`). Prints one line `report: [...]` with a
+word and the port for each connection. Knows nothing of any lab: standard library only, so that it starts in an instant.
 
 Raw packets go out by IPPROTO_RAW, header included; the kernel routes them and knows nothing of their connection.
 
@@ -80,28 +80,32 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 # --- with the kernel's TCP -----------------------------------------------------------------------------------------
 
 
-def talk(settings: Settings, number: int) -> str:
-    """One connection, from connecting to the answer, in one word."""
+def talk(settings: Settings, number: int) -> tuple[str, int]:
+    """One connection, from connecting to the answer, in one word, and its port."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(settings["time_limit_s"])
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            if settings["source_port"]:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                connection.bind(("", settings["source_port"] + number))
-            connection.connect((settings["server"], settings["port"]))
-            if settings["kind"] == "tls":
-                return talk_tls(connection, settings)
-            said = (
-                http_request(settings) if settings["kind"] == "http" else settings["send"].encode("latin-1")
-            )
-            say(connection, said, settings)
-            return "answered" if connection.recv(ANSWER_BYTES) else "closed"
-        except ssl.SSLError as error:
-            return "closed" if isinstance(error, ssl.SSLEOFError) else f"tls: {error}"
+            connection.bind(("", settings["source_port"] + number if settings["source_port"] else 0))
         except OSError as error:
-            return f"errno {error.errno}" if error.errno else "timeout"
+            return f"errno {error.errno}", 0
+        return talk_on(connection, settings), int(connection.getsockname()[1])
+
+
+def talk_on(connection: socket.socket, settings: Settings) -> str:
+    try:
+        connection.connect((settings["server"], settings["port"]))
+        if settings["kind"] == "tls":
+            return talk_tls(connection, settings)
+        said = http_request(settings) if settings["kind"] == "http" else settings["send"].encode("latin-1")
+        say(connection, said, settings)
+        return "answered" if connection.recv(ANSWER_BYTES) else "closed"
+    except ssl.SSLError as error:
+        return "closed" if isinstance(error, ssl.SSLEOFError) else f"tls: {error}"
+    except OSError as error:
+        return f"errno {error.errno}" if error.errno else "timeout"
 
 
 def say(connection: socket.socket, data: bytes, settings: Settings) -> None:
@@ -141,8 +145,8 @@ def talk_tls(connection: socket.socket, settings: Settings) -> str:
 # --- raw packets ---------------------------------------------------------------------------------------------------
 
 
-def throw(settings: Settings, _number: int) -> str:
-    """Send the packets as they are written; nothing is expected."""
+def throw(settings: Settings, _number: int) -> tuple[str, int]:
+    """Send the packets as they are written; nothing is expected. `sent`, and the port."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     port = settings["source_port"] or random.randrange(20_000, 30_000)
     seq, ack, held = ISN, ACK, None
@@ -152,6 +156,7 @@ def throw(settings: Settings, _number: int) -> str:
         held.connect((settings["server"], settings["port"]))
         port = held.getsockname()[1]
         seq, ack = numbers_of(held)
+    first = seq
     contents = {"http": http_request, "tls": client_hello}
     made = {p["content"]: contents[p["content"]](settings) for p in settings["packets"] if p.get("content")}
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
@@ -159,18 +164,13 @@ def throw(settings: Settings, _number: int) -> str:
         for number, packet in enumerate(settings["packets"]):
             if packet.get("after_s"):
                 time.sleep(packet["after_s"])
-            payload = (
-                made[packet["content"]]
-                if packet.get("content")
-                else packet.get("payload", "").encode("latin-1")
-            )
-            low, high = packet.get("part", (0, len(payload)))
-            payload = payload[low:high]
+            content = packet.get("content")
+            payload = made[content] if content else packet.get("payload", "").encode("latin-1")
+            payload = payload[slice(*packet.get("part", (None, None)))]
             flags = sum(FLAGS[letter] for letter in packet["flags"])
-            here = (ISN if not settings["handshake"] else seq) + packet["seq"] if "seq" in packet else seq
-            segment = tcp_segment(
-                packet, port, settings["port"], here, packet.get("ack", ack), flags, payload
-            )
+            here = first + packet["seq"] if "seq" in packet else seq
+            ends = (port, settings["port"])
+            segment = tcp_segment(packet, ends, here, packet.get("ack", ack), flags, payload)
             data = ip_packet(source, settings["server"], segment, packet, FIRST_IP_ID + number)
             raw.sendto(data, (settings["server"], 0))
             if "seq" not in packet:
@@ -178,13 +178,11 @@ def throw(settings: Settings, _number: int) -> str:
     if held is not None:
         held.settimeout(settings["linger_s"])
         try:
-            held.recv(
-                ANSWER_BYTES
-            )  # what the server makes of it; a connection must not end under its packets
+            held.recv(ANSWER_BYTES)  # a connection must not end under its packets
         except OSError:
             pass
         held.close()
-    return "sent"
+    return "sent", port
 
 
 def numbers_of(connection: socket.socket) -> tuple[int, int]:
@@ -207,14 +205,14 @@ def source_address(family: int, settings: Settings) -> str:
 
 
 def tcp_segment(
-    packet: dict[str, Any], sport: int, dport: int, seq: int, ack: int, flags: int, payload: bytes
+    packet: dict[str, Any], ends: tuple[int, int], seq: int, ack: int, flags: int, payload: bytes
 ) -> bytes:
     """Its checksum is 0 and is filled in by `ip_packet`."""
     options = bytes.fromhex(packet.get("options", ""))
     words = packet.get("data_offset", 5 + len(options) // 4)
     ack = ack if flags & FLAGS["A"] else 0
     head = struct.pack(
-        "!HHIIHHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, words << 12 | flags, 64240, 0, 0
+        "!HHIIHHHH", *ends, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, words << 12 | flags, 64240, 0, 0
     )
     return head + options + payload
 

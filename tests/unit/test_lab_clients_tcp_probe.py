@@ -17,15 +17,15 @@ def test_probe_keeps_to_the_evidence() -> None:
 @pytest.mark.parametrize(
     ("report", "outcome"),
     [
-        ('["answered"]', Outcome.FETCHED),
-        ('["sent"]', Outcome.SENT),
-        ('["errno 104"]', Outcome.CONNECTION_RESET),
-        ('["errno 111"]', Outcome.REFUSED),
-        ('["closed"]', Outcome.CONNECTION_CLOSED),
-        ('["timeout"]', Outcome.TIMEOUT),
-        ('["tls: certificate verify failed"]', Outcome.TLS_ERROR),
-        ('["answered", "errno 104", "timeout"]', Outcome.CONNECTION_RESET),
-        ('["answered", "answered"]', Outcome.FETCHED),
+        ('[["answered", 40000]]', Outcome.FETCHED),
+        ('[["sent", 40000]]', Outcome.SENT),
+        ('[["errno 104", 40000]]', Outcome.CONNECTION_RESET),
+        ('[["errno 111", 40000]]', Outcome.REFUSED),
+        ('[["closed", 40000]]', Outcome.CONNECTION_CLOSED),
+        ('[["timeout", 40000]]', Outcome.TIMEOUT),
+        ('[["tls: certificate verify failed", 40000]]', Outcome.TLS_ERROR),
+        ('[["answered", 40000], ["errno 104", 40000], ["timeout", 40000]]', Outcome.CONNECTION_RESET),
+        ('[["answered", 40000], ["answered", 40000]]', Outcome.FETCHED),
     ],
 )
 def test_probe_outcome_is_the_first_that_is_no_success(report: str, outcome: Outcome) -> None:

@@ -11,7 +11,7 @@ from lab.clients import tcp_probe_child as child
 def test_probe_raw_ipv4_packet_is_what_scapy_reads() -> None:
     """Every field is where RFC 791 and 9293 put it, and the checksum is right."""
     packet = {"options": "01010101", "ttl": 3}
-    segment = child.tcp_segment(packet, 40000, 80, 7, 9, child.FLAGS["P"] | child.FLAGS["A"], b"hello")
+    segment = child.tcp_segment(packet, (40000, 80), 7, 9, child.FLAGS["P"] | child.FLAGS["A"], b"hello")
     data = child.ip_packet("192.0.2.11", "203.0.113.80", segment, packet, 4001)
     ip = IP(data)
     tcp = ip[TCP]
@@ -25,7 +25,7 @@ def test_probe_raw_ipv4_packet_is_what_scapy_reads() -> None:
 
 def test_probe_bad_checksum_is_wrong_and_ipv6_is_ipv6() -> None:
     """A checksum asked to be bad differs from the right one."""
-    segment = child.tcp_segment({}, 1, 2, 3, 4, child.FLAGS["S"], b"")
+    segment = child.tcp_segment({}, (1, 2), 3, 4, child.FLAGS["S"], b"")
     good = IPv6(child.ip_packet("2001:db8::1", "2001:db8::2", segment, {}, 0))
     bad = IPv6(child.ip_packet("2001:db8::1", "2001:db8::2", segment, {"checksum": "bad"}, 0))
     assert (good[TCP].ack, good.hlim) == (0, 64)
