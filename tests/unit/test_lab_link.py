@@ -43,6 +43,10 @@ def test_wire_specs_unknown_link_is_refused_with_those_that_are_there() -> None:
         ({"delay_ns": -1}, r"expected 0 <= jitter <= delay, got 0 and -1 ns"),
         ({"delay_ns": 5, "jitter_ns": 6}, r"expected 0 <= jitter <= delay, got 6 and 5 ns"),
         ({"rate_bits": 0}, r"expected a rate above 0 bit/s, got 0"),
+        (
+            {"reorder": 0.5},
+            r"expected a share of reordered packets from 0 to 1 on a link with a delay, got 0\.5",
+        ),
         ({"loss": 1.5}, r"expected a loss from 0 to 1, got 1\.5"),
     ],
 )

@@ -60,13 +60,14 @@ def test_scenarios_of_the_incident_are_all_there() -> None:
 
 @pytest.mark.parametrize("slug", scenario_slugs())
 def test_shipped_scenario_keeps_the_rules_of_the_house(slug: str) -> None:
-    """Its name is its folder's, it has a README and a control without the box, and the box is seen to act."""
+    """Its name is its folder's, it has a README and a control without the box, and the box is seen to act, or, if it has nothing to
+    do there, to look."""
     scenario = load_scenario(slug)
     assert scenario.slug == slug
     assert "no-middlebox" in [control.name for control in scenario.controls]
     assert scenario.families == (4, 6)
     acts = [e for e in scenario.expect if isinstance(e, ExpectEvents) and e.count.low > 0]
-    assert acts, "an expectation that the box did something"
+    assert acts, "an expectation that the box did something, or saw the connection that it let be"
     readme = (SCENARIOS / slug / "README.md").read_text(encoding="utf-8")
     for section in ("## What happened", "## What to look at", "## Controls", "## What is chosen"):
         assert section in readme
