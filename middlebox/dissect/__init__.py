@@ -19,30 +19,45 @@ from middlebox.dissect.base import (
     Value,
     field_group,
 )
+from middlebox.dissect.bittorrent import BittorrentDissector
 from middlebox.dissect.candidates import one_of
 from middlebox.dissect.dns import DnsDatagramDissector, DnsStreamDissector
 from middlebox.dissect.dns_message import dns_plan
+from middlebox.dissect.gre import GreDissector
 from middlebox.dissect.http import HttpDissector, http_plan
 from middlebox.dissect.http_message import READS_ALL, HttpReading
+from middlebox.dissect.ike import NAT_PORT, EspDissector, IkeDissector
 from middlebox.dissect.imap import ImapDissector
+from middlebox.dissect.l2tp import L2tpDissector
 from middlebox.dissect.openvpn import OpenvpnDatagramDissector, OpenvpnStreamDissector
 from middlebox.dissect.pop import PopDissector
+from middlebox.dissect.pptp import PptpDissector
 from middlebox.dissect.quic import READS_ALL as QUIC_READS_ALL, QuicDissector, QuicReading, quic_plan
 from middlebox.dissect.smtp import SmtpDissector
+from middlebox.dissect.socks import SocksDissector
 from middlebox.dissect.ssh import SshDissector
 from middlebox.dissect.text import TextDissector
 from middlebox.dissect.tls import TlsDissector, tls_plan
+from middlebox.dissect.wireguard import WireguardDissector
 from middlebox.packet import PROTOCOL_UDP
 
+PROTOCOL_GRE, PROTOCOL_ESP = 47, 50
+
 _TEXT_PROTOCOLS: tuple[type[TextDissector], ...] = (SmtpDissector, ImapDissector, PopDissector)
+# On any TCP port, and with nothing to set but the fields that are wanted.
+_BY_FIRST_BYTES = (SshDissector, OpenvpnStreamDissector, PptpDissector, BittorrentDissector, SocksDissector)
 _DISSECTORS: tuple[type[Dissector], ...] = (
     *_TEXT_PROTOCOLS,
     TlsDissector,
     HttpDissector,
     DnsStreamDissector,
-    SshDissector,
+    *_BY_FIRST_BYTES,
     QuicDissector,
-    OpenvpnStreamDissector,
+    WireguardDissector,
+    IkeDissector,
+    EspDissector,
+    L2tpDissector,
+    GreDissector,
 )
 
 ALL_FIELDS: Mapping[str, FieldSpec] = {
@@ -55,6 +70,8 @@ DEFAULT_PORTS: Mapping[str, frozenset[int]] = {
     "imap": frozenset({143}),
     "pop": frozenset({110}),
     "dns": frozenset({53}),
+    "isakmp": frozenset({500, 4500}),
+    "l2tp": frozenset({1701}),
 }
 
 
@@ -84,10 +101,7 @@ def dissector_for(
         parts.append(TlsDissector(tls))
     if "http" in wanted:
         parts.append(HttpDissector(http_plan(wanted_fields, http), tls))
-    if "ssh" in wanted:
-        parts.append(SshDissector(wanted_fields))
-    if "openvpn" in wanted:
-        parts.append(OpenvpnStreamDissector(wanted_fields))
+    parts += [dissector(wanted_fields) for dissector in _BY_FIRST_BYTES if dissector.protocol in wanted]
     return one_of(parts)
 
 
@@ -106,14 +120,27 @@ def datagram_dissector_for(
     protocol: IP protocol number; ports are 0 where it has none. The rest is as in `dissector_for`.
     quic: see `QuicReading`.
     """
+    if protocol == PROTOCOL_GRE:
+        return GreDissector(wanted_fields) if "gre" in wanted else None
+    if protocol == PROTOCOL_ESP:
+        return EspDissector(wanted_fields, in_udp=False) if "esp" in wanted else None
+    if protocol != PROTOCOL_UDP:
+        return None
     parts: list[Dissector] = []
-    if protocol == PROTOCOL_UDP:
-        if "dns" in wanted and server_port in ports.get("dns", ()):
-            parts.append(DnsDatagramDissector(dns_plan(wanted_fields)))
-        if "quic" in wanted:
-            parts.append(QuicDissector(quic_plan(wanted_fields, quic)))
-        if "openvpn" in wanted:
-            parts.append(OpenvpnDatagramDissector(wanted_fields))
+    if "dns" in wanted and server_port in ports.get("dns", ()):
+        parts.append(DnsDatagramDissector(dns_plan(wanted_fields)))
+    if "quic" in wanted:
+        parts.append(QuicDissector(quic_plan(wanted_fields, quic)))
+    if "openvpn" in wanted:
+        parts.append(OpenvpnDatagramDissector(wanted_fields))
+    if "wg" in wanted:
+        parts.append(WireguardDissector(wanted_fields))
+    if "isakmp" in wanted:
+        parts.append(IkeDissector(wanted_fields, on_own_port=server_port in ports.get("isakmp", ())))
+    if "esp" in wanted and NAT_PORT in (client_port, server_port):
+        parts.append(EspDissector(wanted_fields, in_udp=True))
+    if "l2tp" in wanted:
+        parts.append(L2tpDissector(wanted_fields, on_own_port=server_port in ports.get("l2tp", ())))
     return one_of(parts)
 
 

@@ -332,13 +332,15 @@ INSTEAD: Mapping[str, str] = {
 OVER_TCP = frozenset({"smtp", "imap", "pop", "tls", "http", "ssh", "bittorrent", "socks", "pptp"})
 OVER_UDP = frozenset({"quic", "wg", "isakmp", "l2tp"})
 OVER_TCP_OR_UDP = frozenset({"dns", "openvpn"})
-OVER_IP = {"gre": 47, "esp": 50}  # protocol number
+# Protocol numbers. ESP may also be in UDP, on port 4500.
+OVER_IP = {"gre": (47,), "esp": (50, 17)}
 
 
 def _carrier(protocol: str, *, in_quic: bool) -> Presence:
     """What a packet must be to carry a dissected protocol."""
     if protocol in OVER_IP:
-        return Presence((f"p.protocol == {OVER_IP[protocol]}",), (), "other")
+        numbers = OVER_IP[protocol]
+        return Presence((f"p.protocol in {numbers}",), (), "other" if len(numbers) == 1 else "any")
     if protocol in OVER_TCP_OR_UDP or protocol == "tls" and in_quic:
         return Presence(("p.protocol in (6, 17)",))
     if protocol in OVER_UDP:

@@ -119,7 +119,7 @@ def _value_of(name: str, element: ET.Element) -> Value:
         return int(element.get("show", ""), 0)
     if kind is FieldType.BOOL:
         return element.get("show") != "0"
-    if kind is FieldType.STRING and (name in SHOWN or name.startswith("dns.")):
+    if kind is FieldType.STRING and (name in SHOWN or name.startswith(("dns.", "socks."))):
         return element.get("show", "")
     raw = bytes.fromhex(element.get("value", ""))
     return raw.decode("latin-1") if kind is FieldType.STRING else raw

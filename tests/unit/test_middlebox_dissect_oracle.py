@@ -190,6 +190,13 @@ DIFFERENCES = [
         "tshark calls the owner of an SRV record dns.srv.name only",
     ),
 ]
+_BEHIND_SOCKS = "what the client asked for follows, and that is not SOCKS"
+DIFFERENCES += [
+    Difference("dialogue-socks5-name.pcap", 10, "socks", [], [True], _BEHIND_SOCKS),
+    Difference("dialogue-socks5-name.pcap", 10, "tls", [], [True], "we do not look behind SOCKS"),
+    Difference("dialogue-socks4.pcap", 6, "socks", [], [True], _BEHIND_SOCKS),
+    Difference("dialogue-pptp.pcap", 8, "pptp.type", [1, 1], [1], "tshark reads one message a packet"),
+]
 
 # Protocols of whole captures that we do not look for: what is inside a VPN is not read.
 NOT_READ = {"openvpn.pcap": "tls"}

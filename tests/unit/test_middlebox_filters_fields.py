@@ -27,7 +27,7 @@ def test_every_dissected_field_can_be_asked_for(name: str) -> None:
     compiled = compile_filter(name)
     protocol = name.partition(".")[0]
     packet = tcp(b"x") if protocol in OVER_TCP | OVER_TCP_OR_UDP else udp(b"x")
-    packet.protocol = OVER_IP.get(protocol, packet.protocol)
+    packet.protocol, *_ = OVER_IP.get(protocol, (packet.protocol,))
     assert compiled.matches(packet, Flow(), {name: [True]})
     assert not compiled.matches(packet, Flow(), {})
     assert protocol in compiled.needs.protocols

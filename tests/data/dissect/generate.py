@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from scapy.utils import wrpcap
@@ -186,6 +186,123 @@ def pop() -> None:
     )
 
 
+def pptp() -> None:
+    def message(kind: int, body: bytes) -> bytes:
+        return vector_including_itself(b"\x00\x01\x1a\x2b\x3c\x4d" + kind.to_bytes(2, "big") + b"\x00\x00" + body)
+
+    def vector_including_itself(content: bytes) -> bytes:
+        return (len(content) + 2).to_bytes(2, "big") + content
+
+    names = b"client.example".ljust(64, b"\x00") + b"vendor".ljust(64, b"\x00")
+    start = b"\x01\x00\x00\x00" + bytes.fromhex("00000003" "00000003" "0000" "0001") + names
+    call = bytes.fromhex("0001" "0001" "00000960" "00989680" "00000003" "00000003" "0040" "0000" "0000" "0000") + bytes(128)
+    write(
+        "pptp",
+        1723,
+        [
+            ("C", message(1, start)),
+            ("S", message(2, b"\x01\x00\x01\x00" + start[4:])),
+            ("C", message(7, call)),
+            ("S", message(8, bytes.fromhex("0001" "0001" "01" "00" "0000" "05f5e100" "0040" "0000" "00000000"))),
+            ("C", message(15, bytes.fromhex("0001" "0000" "ffffffff" "ffffffff")) + message(5, b"\x00\x00\x00\x01")),
+            ("S", message(6, b"\x00\x00\x00\x01\x01\x00\x00\x00")),
+        ],
+    )
+
+
+def bittorrent() -> None:
+    def handshake(peer: bytes) -> bytes:
+        return b"\x13BitTorrent protocol" + b"\x00\x00\x00\x00\x00\x10\x00\x05" + bytes(range(20)) + peer
+
+    write(
+        "bittorrent",
+        51413,
+        [
+            ("C", handshake(b"-TR4000-abcdefghijkl")),
+            ("S", handshake(b"-qB4500-mnopqrstuvwx")),
+            ("C", b"\x00\x00\x00\x01\x02"),
+            ("S", b"\x00\x00\x00\x01\x01"),
+            ("C", b"\x00\x00\x00\x0d\x06" + bytes(12)),
+        ],
+    )
+
+
+def socks() -> None:
+    name = b"\x0bweb.example"
+    write(
+        "socks5-name",
+        1080,
+        [
+            ("C", b"\x05\x02\x00\x02"),
+            ("S", b"\x05\x02"),
+            ("C", b"\x01\x05alice\x09s3cr3t-PW"),
+            ("S", b"\x01\x00"),
+            ("C", b"\x05\x01\x00\x03" + name + b"\x01\xbb"),
+            ("S", b"\x05\x00\x00\x01\xcb\x00\x71\x50\x01\xbb"),
+            ("C", client_hello("web.example")),
+        ],
+    )
+    address = bytes.fromhex("20010db8000300000000000000000080")
+    write(
+        "socks5-ipv6",
+        1080,
+        [
+            ("C", b"\x05\x01\x00"),
+            ("S", b"\x05\x00"),
+            ("C", b"\x05\x01\x00\x04" + address + b"\x00\x50"),
+            ("S", b"\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00"),
+        ],
+    )
+    write(
+        "socks4",
+        1080,
+        [("C", b"\x04\x01\x00\x50\xcb\x00\x71\x50alice\x00"), ("S", b"\x00\x5a\x00\x50\xcb\x00\x71\x50"), ("C", b"GET /")],
+    )
+    write(
+        "socks4a",
+        1080,
+        [("C", b"\x04\x01\x00\x50\x00\x00\x00\x01alice\x00web.example\x00"), ("S", b"\x00\x5b\x00\x50\x00\x00\x00\x00")],
+    )
+
+
+def vpn_datagrams() -> None:
+    """IKE and ESP on port 4500, a cookie reply of WireGuard, GRE with and without a key, ESP without UDP."""
+    ends = {"C": IP(src=CLIENT, dst=SERVER), "S": IP(src=SERVER, dst=CLIENT)}
+    packets = []
+
+    def send(sender: str, layer: object) -> None:
+        packet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / ends[sender] / layer
+        packet.time = 1_700_000_000 + len(packets) / 100
+        packets.append(packet)
+
+    def udp(sender: str, port: int, data: bytes) -> None:
+        ports = {"sport": 40000 + port, "dport": port} if sender == "C" else {"sport": port, "dport": 40000 + port}
+        send(sender, UDP(**ports) / Raw(data))
+
+    def ike(exchange: int, flags: int, body: bytes) -> bytes:
+        head = bytes(range(1, 9)) + bytes(range(9, 17)) + bytes((46, 0x20, exchange, flags)) + b"\x00\x00\x00\x01"
+        return b"\x00\x00\x00\x00" + head + (28 + len(body)).to_bytes(4, "big") + body
+
+    encrypted = b"\x29\x00\x00\x24" + bytes(32)
+    udp("C", 4500, ike(35, 0x08, encrypted))
+    udp("S", 4500, ike(35, 0x20, encrypted))
+    udp("C", 4500, b"\xff")
+    udp("C", 4500, bytes.fromhex("c1c2c3c4" "00000001") + bytes(48))
+    udp("S", 4500, bytes.fromhex("d1d2d3d4" "00000001") + bytes(48))
+    udp("C", 15820, b"\x01\x00\x00\x00" + bytes(range(144)))
+    udp("S", 15820, b"\x03\x00\x00\x00" + bytes(range(60)))
+    for sender in ("C", "S"):
+        send(sender, Raw(bytes.fromhex("3081880b" "00040007" "00000001" "00000001") + bytes.fromhex("c0210901")))
+        packets[-1][IP].proto = 47
+        send(sender, Raw(bytes.fromhex("a000880b" "12340000" "0000002a") + bytes.fromhex("c0210901")))
+        packets[-1][IP].proto = 47
+        send(sender, Raw(bytes.fromhex("0000880b") + bytes.fromhex("c0210901")))
+        packets[-1][IP].proto = 47
+        send(sender, Raw(bytes.fromhex("e1e2e3e4" "00000005") + bytes(40)))
+        packets[-1][IP].proto = 50
+    wrpcap(str(Path(__file__).parent / "dialogue-vpn-datagrams.pcap"), packets)
+
+
 if __name__ == "__main__":
     smtp_pipelining()
     smtp_auth()
@@ -193,3 +310,7 @@ if __name__ == "__main__":
     smtp_starttls()
     imap()
     pop()
+    pptp()
+    bittorrent()
+    socks()
+    vpn_datagrams()
