@@ -29,6 +29,7 @@ from middlebox.profile import (
     Substitution,
     Throttle,
     Towards,
+    Unmark,
 )
 from tests.unit.yaml_files import profile
 
@@ -90,6 +91,7 @@ def action(folder: Path, written: str, around: str = "") -> Action:
         ("icmp", Icmp(Towards.BOTH, Look())),
         ("icmp: {towards: client, type: 3, code: 1, type6: 1, code6: 3}", Icmp(Towards.CLIENT, Look(), 3, 1, 1, 3)),
         ("mark: seen", Mark("seen")),
+        ("unmark: seen", Unmark("seen")),
         (
             "mark: {word: seen, key: [client_ip, server_port], for: 90s}",
             Mark("seen", (KeyPart.CLIENT_IP, KeyPart.SERVER_PORT), 90 * 10**9),

@@ -1,0 +1,68 @@
+"""WireGuard: recognised by its handshake, on any port."""
+
+from __future__ import annotations
+
+import pytest
+
+from middlebox.dissect import Dissector, Fields
+from middlebox.dissect.wireguard import WireguardDissector
+from middlebox.flow import Direction
+
+C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
+DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+
+def feed(dissector: Dissector, direction: Direction, *parts: bytes) -> Fields:
+    fields: Fields = {}
+    for part in parts:
+        dissector.feed(direction, part, fields)
+    return fields
+
+
+INITIATION = b"\x01\x00\x00\x00" + bytes.fromhex("78563412") + bytes(140)
+RESPONSE = b"\x02\x00\x00\x00" + bytes.fromhex("01000000") + bytes.fromhex("78563412") + bytes(80)
+TRANSPORT = b"\x04\x00\x00\x00" + bytes.fromhex("01000000") + bytes.fromhex("0700000000000000") + bytes(16)
+
+
+def test_handshake_and_data_have_type_and_indices() -> None:
+    """Indices and counter are little-endian numbers."""
+    dissector = WireguardDissector(None)
+    assert feed(dissector, C, INITIATION) == {"wg": [True], "wg.type": [1], "wg.sender": [0x12345678]}
+    assert feed(dissector, S, RESPONSE)["wg.receiver"] == [0x12345678]
+    assert feed(dissector, C, TRANSPORT) == {
+        "wg": [True],
+        "wg.type": [4],
+        "wg.receiver": [1],
+        "wg.counter": [7],
+    }
+
+
+def test_data_without_a_handshake_is_not_reported_but_waited_for() -> None:
+    """A box that was started later recognises the tunnel at its next handshake."""
+    dissector = WireguardDissector(None)
+    assert not feed(dissector, C, TRANSPORT)
+    assert feed(dissector, C, INITIATION)["wg.type"] == [1]
+    assert feed(dissector, C, TRANSPORT)["wg.type"] == [4]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        INITIATION[:-1],
+        INITIATION + b"\0",
+        b"\x01\x00\x00\x01" + INITIATION[4:],
+        b"\x05" + INITIATION[1:],
+        bytes(148),
+    ],
+)
+def test_other_first_datagram_refutes_wireguard(data: bytes) -> None:
+    """Type, zeros and length have to fit exactly."""
+    dissector = WireguardDissector(None)
+    assert not feed(dissector, C, data, INITIATION)
+    assert dissector.alive == DEAD
+
+
+def test_only_wanted_fields_are_reported() -> None:
+    """A rule on the type finds the type alone."""
+    assert feed(WireguardDissector(frozenset({"wg.type"})), C, INITIATION) == {"wg.type": [1]}
