@@ -163,7 +163,7 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
         *_decided_rules(now),
         *_answered_rules(now),
         *_data_rules(plan, family),
-        *_tls_rules(now, family),
+        *_tls_rules(plan, now, family),
         f"-A {_QUEUE} -m conntrack --ctdir ORIGINAL -j MARK --set-xmark {ORIGINAL:#x}/{ORIGINAL:#x}",
         f"-A {_QUEUE} -m conntrack --ctdir REPLY -j MARK --set-xmark {REPLY:#x}/{REPLY:#x}",
         f"-A {_QUEUE} -m connmark --mark 0x0/{SEEN:#x} -j MARK --set-xmark {FIRST:#x}/{FIRST:#x}",
@@ -230,10 +230,12 @@ def _data_rules(plan: Plan, family: int) -> list[str]:
     return [*flagged, f'-A {_DATA} -p tcp -m bpf --bytecode "{PAYLOAD_BYTECODE[family]}" -j {_QUEUE}']
 
 
-def _tls_rules(now: int, family: int) -> list[str]:
-    """The first payload of a connection decides whether it is TLS, as the dissector would decide it."""
+def _tls_rules(plan: Plan, now: int, family: int) -> list[str]:
+    """The first payload of a connection decides whether it is TLS, as the dissector would decide it. Where a box does not
+    look at a connection whose SYN it has not seen, it gets the SYN, and with it all that follows."""
     passed = f"{now | Offload.PASS:#x}/{OFFLOAD_MASK | GENERATION_MASK:#x}"
     return [
+        *([f"-A {_TLS} -p tcp --tcp-flags SYN SYN -j {_QUEUE}"] if plan.flags & SYN else []),
         f"-A {_TLS} -m connmark --mark {SEEN:#x}/{SEEN:#x} -j {_DATA}",
         f'-A {_TLS} -p tcp -m bpf --bytecode "{TLS_BYTECODE[family]}" -j {_QUEUE}',
         f'-A {_TLS} -p tcp -m bpf --bytecode "{PAYLOAD_BYTECODE[family]}" -j {_NOT_TLS}',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import re
 
 import pytest
@@ -73,6 +75,16 @@ def test_tls_anywhere_is_looked_for_at_the_beginning_but_after_starttls_later() 
         "-A TAMPERLAB-BOX -p tcp -m multiport --sports 25,110,143,587 -j TAMPERLAB-DATA",
         "-A TAMPERLAB-BOX -p tcp -j TAMPERLAB-TLS",
     ]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_tls_of_a_box_that_needs_the_syn_queues_the_syn(family: int) -> None:
+    """What is looked at only after its SYN must be shown with its SYN (SP25), before its first payload decides."""
+    for state in StateFrom:
+        plan = plan_for(deployment("tls.handshake.type == 1", tcp=replace(CAREFREE, state_from=state)))
+        rules = rules_of(install_text(plan, WIRING, family=family, generation=1), "TAMPERLAB-TLS")
+        queues_syn = rules[0].endswith("--tcp-flags SYN SYN -j TAMPERLAB-QUEUE")
+        assert queues_syn is (state is not StateFrom.ANY)
 
 
 def test_tls_is_looked_for_behind_what_others_want() -> None:
