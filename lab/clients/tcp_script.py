@@ -118,6 +118,8 @@ def _converse(process: subprocess.Popen[bytes], pauses: list[Action], deadline: 
         else:
             lines.timed_out = True
             end_process(process, timeout_s=0)
+    process.stdin.close()
+    process.stdout.close()
     return lines
 
 
