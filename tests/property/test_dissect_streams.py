@@ -50,6 +50,17 @@ WORDS = st.sampled_from(
         ),
         *(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"\x16\x03\x03\x00\x04", b"\x02\x00\x00\x26\x03\x03"),
         *(
+            b"SSH-2.0-x\r\n",
+            b"\x13BitTorrent protocol" + bytes(48),
+            b"\x00\x10\x00\x01\x1a\x2b\x3c\x4d\x00\x05" + bytes(6),
+            b"\x00\x0e\x38sessions" + bytes(5),
+            b"\x00\x05\x48abcd",
+            b"\x05\x01\x00",
+            b"\x05\x01\x00\x03\x03abc\x00\x50",
+            b"\x04\x01\x00\x50\x00\x00\x00\x01u\x00n\x00",
+            b"\x00\x11" + b"id\x01\x00\x00\x01" + bytes(6) + b"\x00\x00\x01\x00\x01",
+        ),
+        *(
             b"GET / HTTP/1.1\r\n",
             b"Host: web.example\r\n\r\n",
             b"CONNECT a:443 HTTP/1.1\r\n\r\n",
