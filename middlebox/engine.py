@@ -158,7 +158,10 @@ class Engine:
             if opened:
                 judgement.events.insert(0, events.flow_seen(now_ns, flow.name))
             return judgement.decision()
-        decision = PASS if p.flags & program.ending_flags else self._let_go(p, flow, program)
+        if p.flags & program.ending_flags or self._may_be_punished(p, flow, program, now_ns):
+            decision = PASS
+        else:
+            decision = self._let_go(p, flow, program)
         if opened and decision is not _LET_GO:
             return Decision(offload=decision.offload, events=(events.flow_seen(now_ns, flow.name),))
         return decision
@@ -169,12 +172,17 @@ class Engine:
         if sentence is None and not flow.stopped:
             return None
         judgement = Judgement(p, flow, program, now_ns)
+        judgement.punished = sentence is not None or self._may_be_punished(p, flow, program, now_ns)
         if sentence is not None:
             self._enforcement.punish(sentence, judgement)
             if p.end > p.payload_start:
                 flow.lose_track(flow.direction)  # nobody reads it
         stopped = flow.stopped and self._enforcement.keep_stopped(judgement)
         return judgement if stopped or sentence is not None else None
+
+    def _may_be_punished(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> bool:
+        """Whether later packets of this connection may have to be punished, though this one was let alone."""
+        return self._residuals.in_force and self._residuals.covers(p, flow, program.profile.name, now_ns)
 
     def _judge(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
         """Read the packet and do what the rules say that match it; None when there is nothing to be said about it."""

@@ -48,7 +48,7 @@ class Judgement:
         self.replacement: bytes | None = None
         self.hold_until_ns = 0
         self.acting: list[Rule] = []  # whose filter matched, and whose dice said so
-        self.punished = False  # by a residual, so every packet of its like has to be seen
+        self.punished = False  # its connection, by a residual, so every packet of it has to be seen
         self.flags: int | None = None  # the TCP flags it goes on with, and who says so
         self.flagged_by: Rule | None = None
         self._trigger: Trigger | None = None

@@ -102,18 +102,28 @@ class ResidualTable:
     def find(self, p: Packet, view: FlowView, profile: str, now_ns: int) -> Sentence | None:
         """The first sentence of this profile that covers this packet, says what to do with it, and is not over; renewed
         when its rule says so."""
-        for rule, sentences in self._by_rule.values():
-            residual = rule.residual
-            assert residual is not None
-            sentence = sentences.get(key_of(residual.key, p, view.ingress, view.direction))
-            if sentence is None or now_ns >= sentence.until_ns or sentence.profile != profile:
-                continue
+        for sentences, sentence in self._covering(p, view, profile, now_ns):
             if sentence.actions_on(p, view) is not None:
+                residual = sentence.rule.residual
+                assert residual is not None
                 if residual.refresh:
                     sentence.until_ns = now_ns + residual.duration_ns
                     sentences[sentence.key] = sentences.pop(sentence.key)  # it ends last now
                 return sentence
         return None
+
+    def covers(self, p: Packet, view: FlowView, profile: str, now_ns: int) -> bool:
+        """Whether a sentence covers the connection of this packet, even if it leaves this one alone."""
+        return any(True for _ in self._covering(p, view, profile, now_ns))
+
+    def _covering(
+        self, p: Packet, view: FlowView, profile: str, now_ns: int
+    ) -> Iterator[tuple[dict[Key, Sentence], Sentence]]:
+        for rule, sentences in self._by_rule.values():
+            assert rule.residual is not None
+            sentence = sentences.get(key_of(rule.residual.key, p, view.ingress, view.direction))
+            if sentence is not None and now_ns < sentence.until_ns and sentence.profile == profile:
+                yield sentences, sentence
 
     def end_due(self, now_ns: int) -> Iterator[Sentence]:
         """Take out and yield what is over."""

@@ -21,6 +21,7 @@ from middlebox.look import Constant, Look
 from middlebox.packet import ACK, FIN, PSH, RST, SYN, Packet, tcp_segment
 from middlebox.profile import (
     Action,
+    Case,
     Deployment,
     Drop,
     DropScope,
@@ -85,7 +86,9 @@ def rules(draw: st.DrawFn) -> tuple[Rule, ...]:
         residual = None
         if draw(st.integers(0, 5)) == 0:
             key = draw(st.sampled_from([(KeyPart.INSIDE_IP,), (KeyPart.CLIENT_IP, KeyPart.SERVER_PORT)]))
-            residual = Residual(key, SECOND_NS, draw(st.booleans()), draw(st.sampled_from(DOS[:4])))
+            do = draw(st.sampled_from(DOS[:4]))
+            cases = (Case(compile_filter("tcp.len > 12"), do),) if draw(st.booleans()) else ()
+            residual = Residual(key, SECOND_NS, draw(st.booleans()), () if cases else do, cases=cases)
         when = compile_filter(draw(st.sampled_from(WHENS)))
         made.append(Rule(f"rule-{number}", when, draw(st.sampled_from(DOS)), residual=residual))
     return tuple(made)

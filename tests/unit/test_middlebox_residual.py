@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from middlebox.flow import Direction, Side
@@ -12,6 +14,18 @@ from tests.unit.talk import CLIENT, OTHER, RESET_BOTH, SECOND_NS, SERVER, STARTT
 
 TO_SERVER, TO_CLIENT = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 HOSTS = (KeyPart.INSIDE_IP, KeyPart.OUTSIDE_IP)
+
+
+@dataclass
+class View:
+    """What a sentence asks of a flow."""
+
+    ingress: Side
+    direction: Direction = TO_SERVER
+    packets: int = 1
+    bytes: int = 40
+    marks: frozenset[str] = frozenset()
+    subscriber: str = ""
 
 
 def packet(src: bytes = CLIENT, dst: bytes = SERVER, sport: int = 40000, dport: int = 587) -> Packet:
@@ -33,7 +47,7 @@ def punishing(
 
 
 def find(table: ResidualTable, p: Packet, now_ns: int, profile: str = "p") -> bool:
-    return table.find(p, Side.INSIDE, TO_SERVER, profile, now_ns) is not None
+    return table.find(p, View(Side.INSIDE), profile, now_ns) is not None
 
 
 def start(table: ResidualTable, by: Rule, p: Packet, now_ns: int = 0) -> None:
@@ -133,18 +147,11 @@ def test_sentence_in_words_names_hosts_and_ports() -> None:
     assert sentence.words == ["inside_ip=192.0.2.11", "outside_ip=203.0.113.25", "outside_port=587"]
 
 
-class View:
-    """What a sentence asks of a flow."""
-
-    def __init__(self, ingress: Side) -> None:
-        self.ingress = ingress
-
-
 def test_dropped_direction_of_a_sentence_is_that_of_its_trigger() -> None:
     """ESNI and fully encrypted traffic: what goes out is dropped for minutes, what comes in is not (Wu23 4.4)."""
     by = rule(STARTTLS, residual=Residual(HOSTS, 1, False, (Log(), Drop(DropScope.DIRECTION))))
     table = ResidualTable()
     start(table, by, packet())
     (sentence,) = table.end_due(10)
-    assert sentence.actions_on(packet(), View(Side.INSIDE)) == (Log(), Drop(DropScope.DIRECTION))  # type: ignore[arg-type]
-    assert sentence.actions_on(packet(), View(Side.OUTSIDE)) == (Log(),)  # type: ignore[arg-type]
+    assert sentence.actions_on(packet(), View(Side.INSIDE)) == (Log(), Drop(DropScope.DIRECTION))
+    assert sentence.actions_on(packet(), View(Side.OUTSIDE)) == (Log(),)
