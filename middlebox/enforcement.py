@@ -22,7 +22,7 @@ from middlebox.live_rules import blocked_directions
 from middlebox.marks import HostMarks
 from middlebox.packet import SYN
 from middlebox.policer import Policer
-from middlebox.profile import Action, Mark, Rewrite, Rule, Throttle
+from middlebox.profile import Action, Mark, Rewrite, Rule, Throttle, Unmark
 from middlebox.reading import fresh_payload
 from middlebox.residual import ResidualTable, Sentence, key_of
 from middlebox.translation import Translation
@@ -79,7 +79,6 @@ class Enforcement:
 
     def punish(self, sentence: Sentence, judgement: Judgement) -> None:
         """Do to this packet what the residual of an earlier match says."""
-        judgement.punished = True
         actions = sentence.actions_on(judgement.packet, judgement.flow)
         if actions:
             judgement.events.append(_residual_event("residual_hit", sentence, judgement))
@@ -210,15 +209,23 @@ class Enforcement:
 
     def _remember(self, actions: tuple[Action, ...], judgement: Judgement) -> None:
         flow = judgement.flow
-        for mark in actions:
-            if not isinstance(mark, Mark):
-                continue
-            flow.marks |= {mark.word}
-            if mark.key:
-                key = key_of(mark.key, judgement.packet, flow.ingress, flow.direction)
-                self.marks.set(mark, key, judgement.now_ns)
-            else:
-                flow.own_marks |= {mark.word}
+        for action in actions:
+            match action:
+                case Mark(word, ()):
+                    flow.own_marks |= {word}
+                case Mark(word, parts):
+                    self.marks.set(
+                        action,
+                        key_of(parts, judgement.packet, flow.ingress, flow.direction),
+                        judgement.now_ns,
+                    )
+                case Unmark(word):
+                    flow.own_marks -= {word}
+                    flow.marks -= {word}
+                    continue
+                case _:
+                    continue
+            flow.marks |= {word}
 
     def drop(self, rule: Rule, judgement: Judgement) -> None:
         """Do not let this packet pass."""

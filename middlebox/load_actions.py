@@ -12,7 +12,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 
 from middlebox.flow import Direction
-from middlebox.load_look import Fields, look_fields, read_delay, read_flags, read_look, read_number
+from middlebox.load_look import Fields, look_fields, read_delay, read_look, read_number
+from middlebox.load_rewrite import read_rewrite
 from middlebox.load_sources import ProfileReader
 from middlebox.look import Constant, Look, Number, Uniform
 from middlebox.packet import FIN, RST, SYN
@@ -32,10 +33,9 @@ from middlebox.profile import (
     PortBlock,
     Reply,
     Reset,
-    Rewrite,
-    Substitution,
     Throttle,
     Towards,
+    Unmark,
 )
 from middlebox.reader import optional
 from middlebox.units import RATE_UNITS, parse_quantity
@@ -102,8 +102,9 @@ class ActionReader:
         self.look = look
         self.actions: Mapping[str, Callable[[Node], Action]] = {
             "reset": self.reset, "close": self.close, "reply": self.reply, "dns": self.dns, "icmp": self.icmp,
-            "drop": self.drop, "rewrite": self.rewrite, "throttle": self.throttle, "delay": self.delay,
-            "mark": self.mark, "log": self.log,
+            "drop": self.drop, "rewrite": lambda node: read_rewrite(reader, node), "throttle": self.throttle,
+            "delay": self.delay, "mark": self.mark, "unmark": lambda node: Unmark(read_name(reader, node, "a mark")),
+            "log": self.log,
         }  # fmt: skip
 
     def read(self, node: Node) -> tuple[Action, ...]:
@@ -261,41 +262,6 @@ class ActionReader:
             return Drop()
         scopes = {scope.value: scope for scope in DropScope}
         return Drop(scopes[self.reader.word(node, scopes)])
-
-    def rewrite(self, node: Node) -> Rewrite:
-        reader = self.reader
-        fields = reader.mapping(node, (), ("replace", "flags", "strip"))
-        if fields == {} and node.value == {}:
-            reader.problem(node, "something to change", "write {replace: [{match: ..., with: ...}]}")
-        replaced = reader.one_or_more(fields["replace"], "substitutions") if "replace" in fields else []
-        return Rewrite(
-            substitutions=tuple(self.substitution(item) for item in replaced),
-            flags=optional(fields, "flags", lambda n: read_flags(reader, n), None),
-            strip="strip" in fields and reader.flag(fields["strip"]),
-        )
-
-    def substitution(self, node: Node) -> Substitution:
-        reader = self.reader
-        fields = reader.mapping(node, ("match", "with"))
-        pattern, template = re.compile(b"(?!)"), b""
-        if "match" in fields:
-            text = reader.text(fields["match"], "a regular expression")
-            try:
-                pattern = re.compile(text.encode("latin-1"))
-            except (re.error, UnicodeEncodeError, OverflowError, RecursionError) as error:
-                reader.problem(fields["match"], "a regular expression over bytes", f"{error}")
-        if "with" in fields and isinstance(fields["with"].value, str):
-            template = fields["with"].value.encode("latin-1", "replace")
-            try:
-                # An empty pattern with the same groups shows whether the template speaks of any that are not there.
-                names = {number: name for name, number in pattern.groupindex.items()}
-                groups = (f"(?P<{names[i]}>)" if i in names else "()" for i in range(1, pattern.groups + 1))
-                re.sub("".join(groups).encode(), template, b"")
-            except (re.error, IndexError) as error:
-                reader.problem(fields["with"], "a template for what was matched", f"{error}")
-        elif "with" in fields:
-            reader.problem(fields["with"], "text to put in its place", 'put it in quotes, "" for nothing')
-        return Substitution(pattern, template)
 
     def throttle(self, node: Node) -> Throttle:
         reader = self.reader

@@ -194,6 +194,13 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmark:
+    """Forget a word that `Mark` has remembered about this connection."""
+
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """Lead the connection to another host (in-path only); carried out by the kernel's NAT, so the filter of the rule
     may only speak of ports, protocols and addresses."""
@@ -203,7 +210,7 @@ class Redirect:
     port: int | None = None
 
 
-Action = Reset | Drop | Log | Close | Reply | Rewrite | Throttle | Delay | Dns | Icmp | Mark | Redirect
+Action = Reset | Drop | Log | Close | Reply | Rewrite | Throttle | Delay | Dns | Icmp | Mark | Unmark | Redirect
 
 IN_PATH_ONLY = (Drop, Rewrite, Throttle, Delay, Redirect)
 """What a tap with an injector cannot do."""

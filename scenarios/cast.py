@@ -81,7 +81,8 @@ class Cast:
         sender, recipient = f"alice@{domain}", f"bob@{domain}"
         lines = (
             f"From: {sender}", f"To: {recipient}", "Subject: a mail of the lab",
-            f"{STEP_HEADER}: {world}/{family}/{step.name}", "", "Hello from the lab.", "",
+            f"{STEP_HEADER}: {world}/{family}/{step.name}", "", "Hello from the lab.",
+            *_filler(step.ask.get("size", 0)), "",
         )  # fmt: skip
         target: dict[str, Any] = {"user": sender, "password": PASSWORD if step.login else None}
         if step.timeout_ns is not None:
@@ -97,6 +98,12 @@ class Cast:
         )  # fmt: skip
 
 
+def _filler(size_bytes: int) -> list[str]:
+    """Numbered lines of about so many bytes together: whatever is lost, doubled or moved can be seen."""
+    line_bytes = 76
+    return [f"line {number:06} ".ljust(line_bytes - 2, "x") for number in range(size_bytes // line_bytes)]
+
+
 def _action(line: ScriptLine, on_fault: Callable[[Fault], None]) -> Action:
     if line.fault is None:
         return Action(line.verb, line.data, line.size)
@@ -109,6 +116,9 @@ def server_hosts(scenario: Scenario) -> list[str]:
         host for host, services in TARGETS.values() if any(name in scenario.services for name in services)
     ]
     return ["dns", *hosts]
+
+
+MAIL_DOMAINS = ("mail.example", "provider.example")
 
 
 def mail_domain(host: str) -> str:
@@ -159,8 +169,11 @@ def _start(
     certificate = pki.issue([server_name])
     domain = mail_domain(host.name)
     users = {f"{user}@{domain}": PASSWORD for user in ("alice", "bob")}
+    login_before_tls = settings.get("login") == "always"
     if name == "imap":
-        return dovecot.start(host, folder, certificate=certificate, users=users)
+        return dovecot.start(
+            host, folder, certificate=certificate, users=users, login_before_tls=login_before_tls
+        )
     start = mail_postfix.start if program == "postfix" else mail_embedded.start
     return start(
         host,
@@ -170,6 +183,8 @@ def _start(
         users=users,
         starttls=settings.get("starttls", "offered"),
         recipients=settings.get("recipients", "taken"),
+        auth_before_tls=login_before_tls,
+        domains=MAIL_DOMAINS if settings.get("relay") == "open" else [domain],
     )
 
 

@@ -1,4 +1,4 @@
-"""What a step tells its client besides: the name to ask for, how the bytes are cut, raw packets.
+"""What a step tells its client besides: the name to ask for, how the bytes are cut, raw packets, the size of a mail.
 
 Comes out as plain data, which goes through `Target.ask` to the driver and into result.json as it is. Which client takes
 what is the clients' business (`lab.clients.base.Client.takes`).
@@ -18,6 +18,7 @@ from middlebox.yamlsource import Node, either
 
 MAX_CONNECTIONS = 500
 MAX_PACKETS = 200
+MAX_MAIL_BYTES = 5_000_000
 """Of one step: more would test the machine, not the box (chosen)."""
 
 _NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -147,6 +148,7 @@ READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "packets": _packets,
         "source_port": _port,
         "handshake": lambda reader, node: reader.flag(node),
+        "size": lambda reader, node: reader.size_bytes(node, 0, MAX_MAIL_BYTES),
     }
 )
 """Every key that a step may have for its client."""

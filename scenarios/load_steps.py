@@ -38,7 +38,7 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
     {
         "mail": frozenset({25, 465, 587}),
         "provider": frozenset({25, 465, 587}),
-        "imap": frozenset({143, 993}),
+        "imap": frozenset({110, 143, 993, 995}),
         "web": frozenset({80, 443}),
         "ssh": frozenset({22}),
         "peer": frozenset({443, 587, 7000}),

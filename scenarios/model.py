@@ -35,15 +35,22 @@ peer: a server that does one thing, and that often badly (`lab.services.misbehav
 """
 
 MAIL_SETTINGS = MappingProxyType(
-    {"starttls": ("offered", "absent", "broken"), "recipients": ("taken", "greylisted", "unknown")}
+    {
+        "starttls": ("offered", "absent", "broken"),
+        "recipients": ("taken", "greylisted", "unknown"),
+        "login": ("after-tls", "always"),
+        "relay": ("closed", "open"),
+    }
 )
 SETTINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"mail": MAIL_SETTINGS, "provider": MAIL_SETTINGS}
+    {"mail": MAIL_SETTINGS, "provider": MAIL_SETTINGS, "imap": {"login": MAIL_SETTINGS["login"]}}
 )
 """Service -> how its operator may have set it up, whatever the program; the first value of each is what it is without.
 
 starttls: `absent`: not on offer; `broken`: on offer and answered 454, as by a server that cannot read its key.
 recipients: `greylisted`: each mail gets 450 at first; `unknown`: every recipient gets 550.
+login: `always`: also before TLS, in clear text, on ports 587, 143 and 110.
+relay: `open`: takes mail for every domain of the lab's on port 25, as an operator's own server does for subscribers.
 """
 
 TRUTHS = ("tampered", "genuine")

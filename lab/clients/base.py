@@ -156,6 +156,10 @@ class Client:
     takes: frozenset[str] = frozenset()
 
 
+MAIL_TAKES = frozenset({"size"})
+"""What every sender of mail can be told: how large the mail is, which whoever makes `Target.message` sees to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A program that ended. exit_status: None if the time limit ended it, negative: the signal that did.

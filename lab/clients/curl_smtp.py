@@ -5,7 +5,7 @@ Source: curl(1).
 
 from __future__ import annotations
 
-from lab.clients.base import Client, ClientResult, Outcome, Target, Workplace
+from lab.clients.base import MAIL_TAKES, Client, ClientResult, Outcome, Target, Workplace
 from lab.clients.curl import classify, login, run_curl, used_tls
 from lab.host import Host
 
@@ -31,7 +31,7 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
 
 
 def _client(name: str, mode: str, port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port))
+    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port), MAIL_TAKES)
 
 
 CLIENTS = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from lab.clients.base import (
+    MAIL_TAKES,
     Client,
     ClientResult,
     Finished,
@@ -111,7 +112,7 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
 
 
 def _client(name: str, mode: str, port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port))
+    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port), MAIL_TAKES)
 
 
 CLIENTS = (

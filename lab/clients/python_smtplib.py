@@ -16,7 +16,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lab.clients.base import Client, ClientResult, Finished, Outcome, Target, Workplace, run_program
+from lab.clients.base import (
+    MAIL_TAKES,
+    Client,
+    ClientResult,
+    Finished,
+    Outcome,
+    Target,
+    Workplace,
+    run_program,
+)
 from lab.host import Host
 
 CHILD = Path(__file__).with_name("python_smtplib_child.py")
@@ -104,7 +113,7 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
 
 
 def _client(name: str, mode: str, port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port))
+    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port), MAIL_TAKES)
 
 
 CLIENTS = (

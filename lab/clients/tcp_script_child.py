@@ -4,8 +4,8 @@ Usage: tcp_script_child.py SETTINGS.json
 
 Each line of the script is [verb, text, size]: `send` text, `receive` size bytes or, where there is a text, all up to
 its end, `end` wait until the other side ends, `abort` end by RST, `pause` say so on stdout and wait for a line on
-stdin. The last line on stdout is `report: ` and a JSON object: `ended` (done | closed | error), `errno`, `name` (whether
-it was the name that could not be resolved), `line` (of the script, from 0). Standard library only.
+stdin. The last line on stdout is `report: ` and a JSON object: `ended` (done | closed | error), `errno`, `name`
+(whether it was the name that could not be resolved), `line` (of the script, from 0). Standard library only.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,13 +30,15 @@ def start(
     server_name: str,
     certificate: Certificate,
     users: Mapping[str, str],
+    domains: Iterable[str] | None = None,
     auth_before_tls: bool = False,
     starttls: str = "offered",
     recipients: str = "taken",
 ) -> Service:
     """Start the server.
 
-    users: user name -> password; the part after @ of a user name is a domain for which port 25 takes mail
+    users: user name -> password
+    domains: for which port 25 takes mail; None: those of `users`
     auth_before_tls: offer AUTH on port 587 before TLS too, as servers that allow clear text do
     starttls: offered | absent (an operator who never set up TLS, on ports 25 and 587) | broken (offered, gets 454)
     recipients: taken | greylisted (450 at first, then the mail is let in, once) | unknown (550)
@@ -47,6 +49,7 @@ def start(
         "chain": str(certificate.chain),
         "key": str(certificate.key),
         "users": dict(users),
+        "domains": sorted({user.rpartition("@")[2] for user in users} if domains is None else domains),
         "auth_before_tls": auth_before_tls,
         "starttls": starttls,
         "recipients": recipients,

@@ -90,7 +90,7 @@ class Handler:
         self.starttls: str = settings["starttls"]
         self.recipients: str = settings["recipients"]
         self.greylist: set[tuple[str, str | None, str]] = set()
-        self.own_domains = {user.rpartition("@")[2].lower() for user in self.users}
+        self.own_domains = {domain.lower() for domain in settings["domains"]}
         self.log = (directory / "log.jsonl").open("a", buffering=1)
 
     def write_log(self, **entry: object) -> None:

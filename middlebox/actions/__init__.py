@@ -20,6 +20,7 @@ from middlebox.profile import (
     Reset,
     Rewrite,
     Throttle,
+    Unmark,
 )
 
 __all__ = ["Plan", "plan", "passes"]
@@ -42,7 +43,7 @@ def plan(actions: tuple[Action, ...], forger: Forger, occasion: Occasion) -> Pla
                 whole.forged.extend(plan_dns(action, forger, occasion))
             case Icmp():
                 whole.forged.extend(plan_icmp(action, forger, occasion))
-            case Log() | Mark() | Rewrite() | Redirect():
+            case Log() | Mark() | Unmark() | Rewrite() | Redirect():
                 pass  # written down, remembered, changed by `enforcement`; redirected by the kernel's NAT
     return whole
 

@@ -24,7 +24,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "lab/clients/curl_smtp.py": "tests/emulation/test_clients_outcomes.py",
     "lab/clients/curl_web.py": "tests/emulation/test_services_other.py",
     "lab/clients/python_smtplib_child.py": "tests/emulation/test_clients_outcomes.py",
-    "lab/clients/tcp_script_child.py": "tests/emulation/test_services_misbehaving.py",
     "lab/faults.py": "tests/emulation/test_lab_faults.py",
     "lab/services/misbehaving.py": "tests/emulation/test_services_misbehaving.py",
     "lab/services/misbehaving_server.py": "tests/emulation/test_services_misbehaving.py",
