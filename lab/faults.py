@@ -34,6 +34,9 @@ BLACK_HOLE_MTU = 1280
 COMMAND_TIMEOUT_S = 10.0
 """Limit for iptables, ip and sysctl (chosen)."""
 
+MODULES_FIX = "sudo modprobe -a xt_conntrack xt_CT xt_TEE ipt_SYNPROXY ip6t_SYNPROXY tcp_diag, if the kernel does not do it itself"
+"""What to do when iptables or ss refuses."""
+
 Undo = Callable[[], None]
 
 
@@ -56,7 +59,7 @@ def _run(host: Host, argv: Sequence[str], text: str = "") -> str:
         said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
         raise LabError(
             f"expected {host.name} to accept {text.strip() or ' '.join(argv)!r}, got {said!r}",
-            "tamperlab doctor shows what is missing",
+            MODULES_FIX,
         )
     return done.stdout.decode()
 

@@ -49,7 +49,7 @@ def met_in_the_middle(
 @FAMILIES
 @pytest.mark.parametrize("kind", ["nat-timeout", "cut"])
 def test_fault_of_a_router_stops_what_was_under_way(user: str, family: int, kind: str, run_dir: Path) -> None:
-    """The connection hangs; a new one works through a forgetful router, and not over a cut line; undone, all is well."""
+    """The connection hangs; a new one works through a forgetful router, not over a cut line; undone, all is well."""
     with mail_world(run_dir) as world:
         serve(world)
         access = world.lab.hosts["access1"]

@@ -60,8 +60,8 @@ def test_scenarios_of_the_incident_are_all_there() -> None:
 
 @pytest.mark.parametrize("slug", scenario_slugs())
 def test_shipped_scenario_keeps_the_rules_of_the_house(slug: str) -> None:
-    """Its name is its folder's, it has a README and a control without the box, and the box is seen to act, or, if it has nothing to
-    do there, to look."""
+    """Its name is its folder's, it has a README and a control without the box; the box is seen to act, or at least to
+    look, where there is nothing for it to do."""
     scenario = load_scenario(slug)
     assert scenario.slug == slug
     assert "no-middlebox" in [control.name for control in scenario.controls]

@@ -17,7 +17,8 @@ services: """
 
 def test_services_settings_stand_beside_the_program(tmp_path: Path) -> None:
     """What is set otherwise than usual is kept; the usual value, written out, is as if it were not."""
-    text = "{mail: {program: postfix, starttls: broken, recipients: taken}, provider: {recipients: unknown}, peer: slow}"
+    mail = "{program: postfix, starttls: broken, recipients: taken}"
+    text = f"{{mail: {mail}, provider: {{recipients: unknown}}, peer: slow}}"
     loaded = scenario(tmp_path, REST + text)
     assert loaded.services == {"mail": "postfix", "provider": "embedded", "peer": "slow"}
     assert loaded.settings == {"mail": {"starttls": "broken"}, "provider": {"recipients": "unknown"}}
