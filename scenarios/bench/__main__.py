@@ -76,11 +76,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make bench", description="What the box costs, as ratios within one run."
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--pairs", type=int, default=5, help="baseline and box in turn, this often")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
     parser.add_argument("--triggers", type=int, default=500, help="for the latency")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if unknown := [part for part in arguments.parts if part not in PARTS]:
+        parser.error(f"expected parts of {', '.join(PARTS)}, got {unknown[0]!r}")
+    arguments.parts = arguments.parts or list(PARTS)
+    return arguments
 
 
 def _table(figures: list[Figure]) -> Table:
