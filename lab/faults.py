@@ -34,7 +34,7 @@ BLACK_HOLE_MTU = 1280
 COMMAND_TIMEOUT_S = 10.0
 """Limit for iptables, ip and sysctl (chosen)."""
 
-MODULES_FIX = "sudo modprobe -a xt_conntrack xt_CT xt_TEE ipt_SYNPROXY ip6t_SYNPROXY tcp_diag, if the kernel does not do it itself"
+MODULES_FIX = "sudo modprobe -a xt_conntrack xt_CT xt_TEE ipt_SYNPROXY ip6t_SYNPROXY tcp_diag"
 """What to do when iptables or ss refuses."""
 
 Undo = Callable[[], None]
