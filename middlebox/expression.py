@@ -32,6 +32,9 @@ NAMES = frozenset(
 use the ones before it; index: its place in the group, from 0; draw: a random number 0..65535 of its own; group_draw:
 one that all packets of the group share, towards one end."""
 
+MAX_LEFT_SHIFT = 64
+"""Shifting left by more, or by what is drawn, would make numbers that no memory holds (chosen)."""
+
 _ALLOWED = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod,
     ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.USub, ast.UAdd, ast.Invert, ast.Load,
@@ -71,4 +74,10 @@ def parse_expression(text: str) -> Expression:
                 raise ValueError(f"expected whole numbers, got {node.value!r}")
         elif not isinstance(node, _ALLOWED):
             raise ValueError(f"expected whole-number arithmetic, got {type(node).__name__} in {text!r}")
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift) and not _is_small(node.right):
+            raise ValueError(f"expected << by a number up to {MAX_LEFT_SHIFT}, got {ast.unparse(node)!r}")
     return Expression(text, frozenset(names), compile(tree, "<look>", "eval"))
+
+
+def _is_small(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) is int and node.value <= MAX_LEFT_SHIFT
