@@ -56,6 +56,9 @@ def assert_honest(result: dict[str, Any]) -> None:
         assert list(own.values()) == [True, True], own
         forged = world["events"].get("packet_forged", 0)
         assert len(world["findings"]) == forged
+        if result["truth"] == "genuine":
+            assert set(world["events"]) <= {"run_started", "flow_seen", "run_ended"}
+            assert world["findings"] == []
 
 
 @pytest.mark.parametrize("slug", SLUGS)
