@@ -43,7 +43,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def tshark(filters: Sequence[str], frames: Sequence[bytes], folder: Path) -> list[list[int] | None]:
+def tshark(
+    filters: Sequence[str], frames: Sequence[bytes], folder: Path, options: Sequence[str] = ()
+) -> list[list[int] | None]:
     """For each filter the numbers (from 0) of the frames that it matches, None if tshark refuses it."""
     (folder / "taps.lua").write_text(TAPS)
     (folder / "filters").write_text("".join(f"{n} {text}\n" for n, text in enumerate(filters)))
@@ -51,7 +53,7 @@ def tshark(filters: Sequence[str], frames: Sequence[bytes], folder: Path) -> lis
         for frame in frames:
             writer.write(frame)
     done = subprocess.run(
-        ["tshark", "-q", "-r", "in.pcap", "-X", "lua_script:taps.lua"],
+        ["tshark", "-q", "-r", "in.pcap", "-X", "lua_script:taps.lua", *options],
         cwd=folder,
         env={**os.environ, "FILTERS": "filters", "HOME": str(folder)},
         capture_output=True,

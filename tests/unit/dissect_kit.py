@@ -50,15 +50,19 @@ def capture_names() -> list[str]:
     return sorted(path.name for path in CAPTURES.glob("*.pcap"))
 
 
+def ip_packets_of(capture: str) -> list[bytes]:
+    """The packets of a capture from the IP header on."""
+    with RawPcapReader(str(CAPTURES / capture)) as reader:
+        return [frame[ETHERNET_HEADER_BYTES:] for frame, _ in reader]
+
+
 @cache
 def packets_of(capture: str) -> list[Sent]:
     """The packets of a capture in order. The client is who sent the SYN, or the first packet of all."""
     flows: dict[tuple[bytes, int, bytes, int, int], int] = {}
     packets = []
-    with RawPcapReader(str(CAPTURES / capture)) as reader:
-        frames = [frame for frame, _ in reader]
-    for frame in frames:
-        p = wire.decode(frame[ETHERNET_HEADER_BYTES:])
+    for data in ip_packets_of(capture):
+        p = wire.decode(data)
         assert p is not None
         key = (p.src, p.sport, p.dst, p.dport, p.protocol)
         back = (p.dst, p.dport, p.src, p.sport, p.protocol)
