@@ -8,6 +8,7 @@ packages_core=(
     uidmap                  # newuidmap: more than one user id in an ordinary user's sandbox
     tcpdump                 # captures at the ends and on both sides of the box
     dnsmasq-base            # the lab's DNS; the package without a service
+    bind9-dnsutils          # dig
     openssl curl            # clients, from openssl s_client to curl's SMTP
     gcc libc6-dev libnetfilter-queue-dev libnfnetlink-dev   # netfilterqueue is built, it has no wheel
     ca-certificates         # pip
@@ -20,7 +21,7 @@ packages_servers=(
 )
 packages_test=(
     tshark                  # the independent oracle
-    iperf3                  # fills links whose rate is tested
+    iperf3 wrk              # fill links whose rate is tested; the benchmark, tried briefly
     vagrant                 # `vagrant validate`
 )
 packages_dev=()

@@ -78,7 +78,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--pairs", type=int, default=5, help="baseline and box in turn, this often")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one measurement")
     parser.add_argument("--triggers", type=int, default=500, help="for the latency")
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:

@@ -40,12 +40,40 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "lab/host.py": "tests/emulation/test_lab_host.py",
     "lab/lab.py": "tests/emulation/test_lab_lab.py",
     "lab/netns.py": "tests/emulation/test_lab_link.py",
+    "middlebox/capturefile.py": "tests/unit/test_middlebox_replay.py",
+    "middlebox/decision.py": "tests/unit/test_middlebox_engine.py",
+    "middlebox/dissect/dns_message.py": "tests/unit/test_middlebox_dissect_dns.py",
+    "middlebox/dissect/http_fields.py": "tests/unit/test_middlebox_dissect_http.py",
+    "middlebox/dissect/http_message.py": "tests/unit/test_middlebox_dissect_http.py",
+    "middlebox/dissect/quic_packet.py": "tests/unit/test_middlebox_dissect_quic_crypto.py",
+    "middlebox/enforcement.py": "tests/unit/test_middlebox_engine.py",
+    "middlebox/events.py": "tests/unit/test_house_events.py",
+    "middlebox/expression.py": "tests/unit/test_middlebox_forge.py",
+    "middlebox/firewall.py": "tests/emulation/test_box_life.py",
+    "middlebox/flow.py": "tests/unit/test_middlebox_flowtable.py",
+    "middlebox/injector.py": "tests/emulation/test_box_reset.py",
+    "middlebox/judgement.py": "tests/unit/test_middlebox_engine.py",
+    "middlebox/live.py": "tests/emulation/test_box_life.py",
+    "middlebox/live_rules.py": "tests/property/test_engine_offload.py",
+    "middlebox/load_rewrite.py": "tests/unit/test_middlebox_load_actions.py",
+    "middlebox/look.py": "tests/unit/test_middlebox_forge.py",
+    "middlebox/nfqueue.py": "tests/emulation/test_box_life.py",
+    "middlebox/profile.py": "tests/unit/test_middlebox_load.py",
+    "middlebox/program.py": "tests/unit/test_middlebox_engine.py",
+    "middlebox/wants.py": "tests/unit/test_middlebox_kernel.py",
+    "scenarios/bench/boxed.py": "tests/e2e/test_bench.py",
+    "scenarios/bench/bulk.py": "tests/e2e/test_bench.py",
+    "scenarios/bench/connections.py": "tests/e2e/test_bench.py",
+    "scenarios/bench/figures.py": "tests/e2e/test_bench.py",
+    "scenarios/bench/latency.py": "tests/e2e/test_bench.py",
+    "scenarios/bench/__main__.py": "tests/e2e/test_bench.py",
+    "scenarios/bench/replaying.py": "tests/e2e/test_bench.py",
 }
 
 
 def unit_test_of(source: str) -> str:
     """`middlebox/dissect/tls.py` -> `tests/unit/test_middlebox_dissect_tls.py`."""
-    return f"tests/unit/test_{source.removesuffix('.py').replace('/', '_')}.py"
+    return f"tests/unit/test_{source.removesuffix('.py').replace('__main__', 'main').replace('/', '_')}.py"
 
 
 def test_every_source_file_has_its_test() -> None:

@@ -1,0 +1,41 @@
+"""End to end: `make bench` measures what it says and writes it down. How much it measures is never a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIGURES = {
+    "trigger to forged packet, median", "trigger to forged packet, 99th percentile", "bulk flow, watch-sni",
+    "bulk flow, watch-keyword", "new connections, watch-sni",
+}  # fmt: skip
+
+
+def test_bench_writes_every_figure_with_its_bar(runs_folder: Path) -> None:
+    """One short round: each figure is a positive number with the bar it has to reach; the status says if it did."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scenarios.bench", "latency", "bulk", "connections", "--pairs", "1", "--seconds", "1",
+         "--triggers", "5"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    (file,) = runs_folder.glob("bench-*/bench.json")
+    figures = json.loads(file.read_text())["figures"]
+    assert {figure["name"] for figure in figures} == FIGURES
+    assert all(figure["value"] > 0 and figure["bar"] > 0 for figure in figures)
+    assert done.returncode == (0 if all(figure["reached"] for figure in figures) else 1)
+
+
+@pytest.mark.parametrize("part", ["engin", "all"])
+def test_bench_unknown_part_is_told_which_there_are(part: str) -> None:
+    """A typing error measures nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scenarios.bench", part], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"expected parts of engine, latency, bulk, connections, got '{part}'" in done.stderr
