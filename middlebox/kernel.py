@@ -160,7 +160,7 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
         f"-A {_BOX} -p tcp --syn -m conntrack --ctdir ORIGINAL -j CONNMARK --set-xmark 0x0/{decided | SEEN:#x}",
         *_empty_rules(plan, family),
         *(f"-A {_BOX} {match} -j {chain}" for want in plan.wants for match, chain in _matches(want)),
-        *_decided_rules(now),
+        *_decided_rules(plan, now),
         *_answered_rules(now),
         *_data_rules(plan, family),
         *_tls_rules(plan, now, family),
@@ -187,9 +187,15 @@ def _empty_rules(plan: Plan, family: int) -> list[str]:
     return [f'-A {_BOX} -p tcp {flags}-m bpf --bytecode "{EMPTY_BYTECODE[family]}" -j ACCEPT']
 
 
-def _decided_rules(now: int) -> list[str]:
-    """ICMP errors about a connection (RELATED) are packets of their own and not decided with it."""
+def _decided_rules(plan: Plan, now: int) -> list[str]:
+    """ICMP errors about a connection (RELATED) are packets of their own and not decided with it. Of a direction that
+    may pass, while the other is watched, the box still sees how it ends."""
     rules = [f"-A {_DECIDED} -p tcp --syn -m conntrack --ctdir ORIGINAL -j RETURN"]
+    ends = [
+        f"-A {_DECIDED} -p tcp --tcp-flags {name} {name} -j RETURN"
+        for bit, name in ((RST, "RST"), (FIN, "FIN"))
+        if plan.flags & bit
+    ]
     for flag, ctdir, target in (
         (Offload.DROP_CLIENT_TO_SERVER, "ORIGINAL", "DROP"),
         (Offload.DROP_SERVER_TO_CLIENT, "REPLY", "DROP"),
@@ -197,6 +203,8 @@ def _decided_rules(now: int) -> list[str]:
         (Offload.PASS_SERVER_TO_CLIENT, "REPLY", "ACCEPT"),
     ):
         mark = f"{now | flag:#x}/{GENERATION_MASK | flag:#x}"
+        if flag is Offload.PASS_CLIENT_TO_SERVER:
+            rules += ends
         rules.append(
             f"-A {_DECIDED} -m connmark --mark {mark} "
             f"-m conntrack ! --ctstate RELATED --ctdir {ctdir} -j {target}"

@@ -107,7 +107,12 @@ def _flags_of(profile: Profile) -> int:
 
 def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
     for selector in rule.when.needs.selectors:
-        every = not selector.payload_only or profile.tcp.handshake or _handles_packets_singly(rule)
+        every = (
+            not selector.payload_only
+            or rule.when.needs.counts
+            or profile.tcp.handshake
+            or _handles_packets_singly(rule)
+        )
         want = _want_of(selector, every_segment=every)
         # A box that checks ACK numbers ignores segments that the kernel would take for the beginning.
         over_tcp = "tls" in selector.protocols and selector.transport == "tcp"

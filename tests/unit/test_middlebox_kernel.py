@@ -237,6 +237,24 @@ def test_generation_stands_in_every_decided_mark() -> None:
     assert all("--mark 0x1234" in line for line in decided)
 
 
+@pytest.mark.parametrize("ends_on_rst", [True, False])
+def test_end_of_a_connection_is_seen_in_a_direction_that_may_pass(ends_on_rst: bool) -> None:
+    """A box that forgets at a RST must see the server's, though it looks at the client's data only."""
+    plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", tcp=TcpReading(ends_on_rst=ends_on_rst)))
+    lines = rules_of(install_text(plan, WIRING, family=4, generation=1), "TAMPERLAB-DECIDED")
+    ends = [number for number, line in enumerate(lines) if "--tcp-flags RST RST -j RETURN" in line]
+    drops = [number for number, line in enumerate(lines) if line.endswith("DROP")]
+    passes = [number for number, line in enumerate(lines) if line.endswith("ACCEPT")]
+    assert len(ends) == ends_on_rst
+    assert all(max(drops) < end < min(passes) for end in ends)
+
+
+def test_rule_that_counts_needs_every_segment() -> None:
+    """`flow.packets` means the same to a live box as to a capture."""
+    plan = plan_for(deployment("flow.packets <= 4 and tcp.len > 0"))
+    assert all(want.every_segment for want in plan.wants)
+
+
 def test_refresh_leaves_the_jumps_alone() -> None:
     """New rules come into the same chains: no packet finds the box missing."""
     text = refresh_text(plan_for(deployment("tcp")), WIRING, family=4, generation=2)
