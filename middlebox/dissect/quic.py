@@ -71,12 +71,12 @@ READS_ALL = QuicReading()
 class QuicPlan:
     """What the rules want from QUIC, worked out once for all flows. `fields`: None for all."""
 
-    __slots__ = ("_alive", "fields", "opens", "openers", "reading", "tls")
+    __slots__ = ("_alive", "fields", "opener", "opens", "reading", "tls")
 
     def __init__(self, fields: frozenset[str] | None, reading: QuicReading) -> None:
-        from middlebox.dissect.quic_crypto import openers  # only now: rules without QUIC need no such library
+        from middlebox.dissect.quic_crypto import opener  # only now: rules without QUIC need no such library
 
-        self.openers = openers
+        self.opener = opener
         self.fields = frozenset(
             QuicDissector.FIELDS if fields is None else fields & QuicDissector.FIELDS.keys()
         )
@@ -223,7 +223,7 @@ class QuicDissector(DatagramDissector):
         ):
             if not connection_id:
                 continue
-            opener: Opener = self._plan.openers(header.version, connection_id)[direction]
+            opener: Opener = self._plan.opener(header.version, connection_id, direction)
             opened = opener.open(data, start, header.number_at, header.end, largest)
             if opened is not None:
                 self._connection_id = connection_id

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from middlebox.dissect.quic_packet import VERSION_1, VERSION_2
+from middlebox.flow import Direction
 
 # RFC 9001 section 5.2 and RFC 9369 section 3.3.1
 _SALTS = {
@@ -71,13 +72,11 @@ class Opener:
 
 
 @lru_cache(maxsize=1024)
-def openers(version: int, connection_id: bytes) -> tuple[Opener, Opener]:
-    """For client and server: what opens their Initials, if the client's first one was sent to this connection ID."""
+def opener(version: int, connection_id: bytes, direction: Direction) -> Opener:
+    """What opens the Initials of this direction, if the client's first one was sent to this connection ID."""
     secret = digest(_SALTS[version], connection_id, "sha256")
-    return (
-        Opener(_expand_label(secret, b"client in", 32), version),
-        Opener(_expand_label(secret, b"server in", 32), version),
-    )
+    label = b"server in" if direction is Direction.SERVER_TO_CLIENT else b"client in"
+    return Opener(_expand_label(secret, label, 32), version)
 
 
 def _expand_label(secret: bytes, label: bytes, size: int) -> bytes:

@@ -127,8 +127,7 @@ def frames(payload: bytes) -> Iterator[Frame]:
         kind = payload[position]
         position += 1
         if kind == _PADDING:
-            while position < len(payload) and payload[position] == _PADDING:
-                position += 1
+            position = len(payload) - len(payload[position:].lstrip(b"\0"))
             yield Frame(kind, 0, b"")
         elif kind == _PING:
             yield Frame(kind, 0, b"")

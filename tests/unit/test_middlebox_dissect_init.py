@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import ALL_FIELDS, DEFAULT_PORTS, FieldType, dissector_for
+from middlebox.dissect import (
+    ALL_FIELDS,
+    DEFAULT_PORTS,
+    Dissector,
+    FieldType,
+    datagram_dissector_for,
+    dissector_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +41,49 @@ def test_flow_in_which_nothing_wanted_can_be_has_no_dissector(port: int, wanted:
     assert dissector_for(port, frozenset(wanted), DEFAULT_PORTS) is None
 
 
+def groups(dissector: Dissector | None) -> set[str]:
+    """What such a flow can be."""
+    return set() if dissector is None else {group for alive in dissector.alive for group in alive}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "client_port", "server_port", "found"),
+    [
+        (17, 40000, 53, {"dns", "quic", "wg"}),
+        (17, 40000, 443, {"quic", "wg"}),
+        (17, 4500, 4500, {"quic", "wg", "esp"}),
+        (47, 0, 0, {"gre"}),
+        (50, 0, 0, {"esp"}),
+        (1, 0, 0, set[str]()),
+    ],
+)
+def test_datagrams_go_by_protocol_and_port(
+    protocol: int, client_port: int, server_port: int, found: set[str]
+) -> None:
+    """UDP can be several things until its first datagrams decide; other IP protocols are one."""
+    wanted = frozenset({"dns", "quic", "wg", "gre", "esp"})
+    dissector = datagram_dissector_for(
+        protocol, client_port, server_port, wanted, DEFAULT_PORTS, wanted_fields=frozenset(wanted)
+    )
+    assert groups(dissector) == found
+
+
+def test_what_is_not_wanted_is_not_looked_for() -> None:
+    """A rule on GRE alone leaves UDP and ESP alone."""
+    for protocol in (17, 50):
+        assert datagram_dissector_for(protocol, 1, 2, frozenset({"gre"}), DEFAULT_PORTS) is None
+
+
+def test_mail_ports_belong_to_mail() -> None:
+    """HTTP on port 25 is not looked for; on port 80 it is, beside TLS."""
+    assert dissector_for(25, frozenset({"http"}), DEFAULT_PORTS) is None
+    assert groups(dissector_for(80, frozenset({"http", "tls"}), DEFAULT_PORTS)) == {
+        "http",
+        "tls",
+        "tls.handshake",
+    }
+
+
 def test_ports_of_a_profile_replace_the_defaults() -> None:
     """SMTP is found on the port that the profile names, and only there."""
     ports = {"smtp": frozenset({2525})}
@@ -51,5 +101,5 @@ def test_only_groups_of_wanted_fields_are_alive() -> None:
 
 def test_every_protocol_is_a_field_of_its_own() -> None:
     """The bare name of a protocol can stand in a rule."""
-    for protocol in ("smtp", "imap", "pop", "tls"):
+    for protocol in {name.partition(".")[0] for name in ALL_FIELDS}:
         assert ALL_FIELDS[protocol].type is FieldType.BOOL

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect.quic_crypto import openers
+from middlebox.dissect.quic_crypto import opener
 from middlebox.dissect.quic_packet import long_header
+from middlebox.flow import Direction
 from tests.unit.quic_bytes import CLIENT_ID, V1, V2, initial
+
+C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 
 # RFC 9001 appendix A.2: the CRYPTO frame, then padding to 1,162 bytes; packet number 2 in four bytes.
 CLIENT_PAYLOAD = bytes.fromhex(
@@ -36,7 +39,7 @@ def test_server_initial_of_the_rfc_is_opened() -> None:
     """The packet of RFC 9001 appendix A.3 has the payload that is printed there, and packet number 1."""
     header = long_header(SERVER_PACKET, 0)
     assert header is not None
-    opened = openers(V1, CLIENT_ID)[1].open(SERVER_PACKET, 0, header.number_at, header.end, -1)
+    opened = opener(V1, CLIENT_ID, S).open(SERVER_PACKET, 0, header.number_at, header.end, -1)
     assert opened == (1, 2, SERVER_PAYLOAD)
 
 
@@ -47,7 +50,7 @@ def test_client_initial_of_the_rfc_is_opened() -> None:
     assert packet.endswith(CLIENT_END)
     header = long_header(packet, 0)
     assert header is not None
-    assert openers(V1, CLIENT_ID)[0].open(packet, 0, header.number_at, header.end, -1) == (
+    assert opener(V1, CLIENT_ID, C).open(packet, 0, header.number_at, header.end, -1) == (
         2,
         4,
         CLIENT_PAYLOAD,
@@ -55,14 +58,14 @@ def test_client_initial_of_the_rfc_is_opened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "connection_id", "end"), [(V1, b"\x00" * 8, 0), (V1, CLIENT_ID, 1), (V2, CLIENT_ID, 0)]
+    ("version", "connection_id", "end"), [(V1, b"\x00" * 8, C), (V1, CLIENT_ID, S), (V2, CLIENT_ID, C)]
 )
-def test_other_keys_open_nothing(version: int, connection_id: bytes, end: int) -> None:
+def test_other_keys_open_nothing(version: int, connection_id: bytes, end: Direction) -> None:
     """Another connection ID, the other end's keys and the other version's are noticed."""
     packet = initial(CLIENT_PAYLOAD)
     header = long_header(packet, 0)
     assert header is not None
-    assert openers(version, connection_id)[end].open(packet, 0, header.number_at, header.end, -1) is None
+    assert opener(version, connection_id, end).open(packet, 0, header.number_at, header.end, -1) is None
 
 
 def test_packet_too_short_for_a_sample_is_not_opened() -> None:
@@ -70,7 +73,7 @@ def test_packet_too_short_for_a_sample_is_not_opened() -> None:
     packet = initial(b"")
     header = long_header(packet, 0)
     assert header is not None
-    assert openers(V1, CLIENT_ID)[0].open(packet, 0, header.number_at, header.number_at + 19, -1) is None
+    assert opener(V1, CLIENT_ID, C).open(packet, 0, header.number_at, header.number_at + 19, -1) is None
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,6 @@ def test_truncated_packet_number_is_completed(number: int, largest: int) -> None
     packet = initial(bytes(20), number=number, number_bytes=2)
     header = long_header(packet, 0)
     assert header is not None
-    opened = openers(V1, CLIENT_ID)[0].open(packet, 0, header.number_at, header.end, largest)
+    opened = opener(V1, CLIENT_ID, C).open(packet, 0, header.number_at, header.end, largest)
     assert opened is not None
     assert opened.packet_number == number
