@@ -128,7 +128,7 @@ def test_stripper_leaves_nothing_for_wireshark_to_note(finished_run: FinishedRun
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_stripper_moves_the_servers_numbers_by_what_it_took(finished_run: FinishedRun, family: int) -> None:
-    """Behind the list the server's bytes have numbers 14 lower at the client, and ACKs of them 14 higher at the server."""
+    """Behind the list the server's bytes have numbers 14 lower at the client, their ACKs 14 higher at the server."""
     run = finished_run("stripper")
     at_client, at_server = both_ends(run, run.connection("opportunistic", family))
     assert at_server.next_number("server") - at_client.next_number("server") == TAKEN_FROM_EHLO
@@ -144,7 +144,7 @@ def test_stripper_moves_the_servers_numbers_by_what_it_took(finished_run: Finish
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_long_mail_behind_a_refusal_arrives_whole(finished_run: FinishedRun, family: int) -> None:
-    """200 kB of the client's own bytes, with numbers 4 lower at the server, and the server's ACKs 4 higher at the client."""
+    """200 kB of the client's own bytes, with numbers 4 lower at the server, ACKs 4 higher at the client."""
     run = finished_run("stripper-refusals")
     at_client, at_server = both_ends(run, run.connection("goes-on", family))
     sent = at_client.stream("client")
