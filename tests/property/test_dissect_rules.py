@@ -6,7 +6,6 @@ box, so a flow that was given up too early is a match that is missing.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from random import Random
 
@@ -64,9 +63,7 @@ RULES = {
     "smtp.pcap": ['smtp.command_line matches "^STARTTLS"', "smtp.response.code == 220", "tls.handshake.type == 1"],
 }  # fmt: skip
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("tshark") is None, reason="needs tshark; `make setup` installs it"
-)
+pytestmark = pytest.mark.tshark_4_0
 
 
 def frames_that_set_off(text: str, capture: str) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,9 +37,7 @@ for line in io.lines(os.getenv("FILTERS")) do
 end
 """
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("tshark") is None, reason="needs tshark; `make setup` installs it"
-)
+pytestmark = pytest.mark.tshark_4_0
 
 
 def tshark(

@@ -80,8 +80,9 @@ def test_docs_command_exists(words: list[str]) -> None:
             scenario = target.removeprefix("scenario-")
             assert target in targets() or (ROOT / "scenarios" / scenario / "scenario.yaml").is_file()
     elif words[0].endswith("tamperlab"):
-        from scenarios.cli import app
         from typer.main import get_command
+
+        from scenarios.cli import app
 
         command = get_command(app).commands[words[1]]  # type: ignore[attr-defined]
         known = {option for parameter in command.params for option in parameter.opts}

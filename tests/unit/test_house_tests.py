@@ -9,6 +9,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 SLEEPS = ("time.sleep", "sleep", "asyncio.sleep")
 
+
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Every test function with the place where it stands."""
     for file in sorted(TESTS.rglob("test_*.py")):
@@ -32,7 +33,7 @@ def test_tests_each_promises_something_in_its_docstring() -> None:
 
 
 def test_tests_never_wait_by_the_clock() -> None:
-    """Whoever waits, waits for a condition, in a loop: one sleep is too short on a busy machine and too long on a fast."""
+    """Whoever waits, waits for a condition, in a loop: one sleep is too short here and too long there."""
     asleep = {(file, node.lineno) for file, name, node in calls() if name in SLEEPS}
     polling = {
         (str(file.relative_to(TESTS)), inner.lineno)
