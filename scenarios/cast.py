@@ -19,7 +19,7 @@ from lab.services import dns, dovecot, mail_embedded, mail_postfix, misbehaving,
 from lab.services.base import Service
 from lab.services.dns import Addresses
 from lab.services.pki import Pki
-from scenarios.model import TARGETS, Fault, Scenario, ScriptLine, Step
+from scenarios.model import SUBSCRIBER_DOMAIN, TARGETS, Fault, Scenario, ScriptLine, Step, host_of
 
 PASSWORD = "s3cr3t-PW"
 WEB_ALIASES = ("blocked.example", "www.blocked.example", "other.example")
@@ -77,7 +77,7 @@ class Cast:
 
         on_fault: makes something go wrong, when the step's script has come to it
         """
-        domain = mail_domain(TARGETS[step.to][0])
+        domain = mail_domain(host_of(step.to))
         sender, recipient = f"alice@{domain}", f"bob@{domain}"
         lines = (
             f"From: {sender}", f"To: {recipient}", "Subject: a mail of the lab",
@@ -87,7 +87,7 @@ class Cast:
         target: dict[str, Any] = {"user": sender, "password": PASSWORD if step.login else None}
         if step.timeout_ns is not None:
             target["time_limit_s"] = step.timeout_ns / 1e9
-        if (service := self.services.get("ssh")) is not None and TARGETS[step.to][0] == "ssh":
+        if (service := self.services.get("ssh")) is not None and host_of(step.to) == "ssh":
             target["user"] = service.facts["user"]
             target |= {key: Path(str(service.facts[key])) for key in ("identity_file", "known_hosts")}
         return Target(
@@ -134,7 +134,10 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
         name: Addresses(lab.hosts[host].ipv4, lab.hosts[host].ipv6)
         for name, (host, _) in TARGETS.items()
         if host in lab.hosts
-    }
+    } | {
+        f"{name}{SUBSCRIBER_DOMAIN}": Addresses(lab.hosts[name].ipv4, lab.hosts[name].ipv6)
+        for name in lab.topology.subscribers
+    }  # fmt: skip
     services["dns"] = dns.start(lab.hosts["dns"], directory / "dns", names=names)
     for name, program in scenario.services.items():
         host_name = "mail" if name == "imap" else name

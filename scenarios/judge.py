@@ -85,17 +85,18 @@ def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None
 def two_ended(
     captures: Mapping[str, Sequence[Captured]], hosts: Mapping[str, set[bytes]], places: Places
 ) -> list[Finding]:
-    """Findings of the two-ended detector for every pair of an inside host and an outside one. It sees only the ends."""
+    """Findings of the two-ended detector for every pair of an inside host and an outside one, whichever of them was the
+    client. It sees only the ends."""
     inside = {name for name, addresses in hosts.items() if all(map(places.inside, addresses))}
+    pairs = [(a, b) for a in sorted(inside) for b in sorted(set(hosts) - inside)]
     findings: list[Finding] = []
-    for client in sorted(inside):
-        for server in sorted(set(hosts) - inside):
-            findings += find_unsent_resets(
-                captures[client],
-                captures[server],
-                client_addresses=hosts[client],
-                server_addresses=hosts[server],
-            )
+    for client, server in (*pairs, *((b, a) for a, b in pairs)):
+        findings += find_unsent_resets(
+            captures[client],
+            captures[server],
+            client_addresses=hosts[client],
+            server_addresses=hosts[server],
+        )
     return findings
 
 

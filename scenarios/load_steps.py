@@ -22,6 +22,7 @@ from scenarios.load_ask import READERS, read_ask
 from scenarios.load_script import read_fault, read_script
 from scenarios.model import (
     EVENTS,
+    SUBSCRIBER_DOMAIN,
     TARGETS,
     Item,
     Middlebox,
@@ -48,6 +49,9 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
 
 SMTP_PORT = 25
 """Takes mail without a login (RFC 5321)."""
+
+RAW = "probe-packets"
+"""The client that may stand outside and go to a subscriber."""
 
 SCRIPTED = "tcp-script"
 """The client that has a `script:`."""
@@ -138,17 +142,21 @@ def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step
 
 def change_step(reader: Reader, fields: Mapping[str, Node], step: Step, play: Play) -> Step:
     """The step with what these fields say; names checked."""
+    may_be_on, may_go_to = play.subscribers, tuple(TARGETS)
+    if (fields["client"].value if "client" in fields else step.client) == RAW:
+        may_be_on = play.hosts
+        may_go_to += tuple(f"{name}{SUBSCRIBER_DOMAIN}" for name in play.subscribers)
     port = optional(fields, "port", lambda n: reader.whole(n, 1, 65535, what="a port"), step.port)
     step = replace(
         step,
-        on=optional(fields, "on", lambda n: reader.word(n, play.subscribers), step.on),
+        on=optional(fields, "on", lambda n: reader.word(n, may_be_on), step.on),
         client=optional(
             fields,
             "client",
             lambda n: reader.word(n, sorted(CLIENTS), what="a client of the lab"),
             step.client,
         ),
-        to=optional(fields, "to", lambda n: reader.word(n, TARGETS), step.to),
+        to=optional(fields, "to", lambda n: reader.word(n, may_go_to), step.to),
         port=port,
         timeout_ns=optional(fields, "timeout", lambda n: reader.duration_ns(n, at_least=1), step.timeout_ns),
         login=optional(fields, "login", reader.flag, step.login and port != SMTP_PORT),
@@ -168,7 +176,7 @@ def _path(reader: Reader, node: Node) -> str:
 
 def _check_served(reader: Reader, node: Node, step: Step, play: Play) -> None:
     """Somebody must answer, unless the file says openly which port it wants."""
-    if not step.client or step.port is not None:
+    if not step.client or step.port is not None or step.to not in TARGETS:
         return
     port = CLIENTS[step.client].port
     could = TARGETS[step.to][1]

@@ -68,6 +68,15 @@ TARGETS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Name in the lab's DNS -> (its host, the services one of which must be started for it to answer)."""
 
+SUBSCRIBER_DOMAIN = ".example"
+"""`sim1.example` is the name of subscriber sim1: what a probe from outside goes to."""
+
+
+def host_of(name: str) -> str:
+    """The host of a name that a step goes to."""
+    return TARGETS[name][0] if name in TARGETS else name.removesuffix(SUBSCRIBER_DOMAIN)
+
+
 CAPTURE_COUNTS = ("forged_rst", "genuine_rst_from_client", "genuine_rst_from_server")
 """What a `capture:` expectation can count.
 
@@ -199,7 +208,8 @@ class Step:
     """A client does one thing.
 
     name: unique (`as:`), what expectations and the table call it
-    on: host (`sim1`); client: key of `lab.clients.CLIENTS`; to: name in the lab's DNS, a key of `TARGETS`
+    on: host (`sim1`); client: key of `lab.clients.CLIENTS`; to: name in the lab's DNS, a key of `TARGETS` or, for a
+    probe from a server's host, a subscriber's name
     port: None = the client's own; timeout_ns: None = the client's own
     login: whether a mail client logs in; the loader makes it False for port 25, which takes mail without
     path: of the page that a web client fetches

@@ -35,7 +35,6 @@ from scenarios.checks import SUCCESSES
 from scenarios.journeys import Journey
 from scenarios.judge import judge
 from scenarios.model import (
-    TARGETS,
     Expectation,
     Fault,
     Item,
@@ -45,6 +44,7 @@ from scenarios.model import (
     Step,
     Together,
     Wait,
+    host_of,
 )
 from scenarios.record import MAIN, Play, Record, StepRun, World
 
@@ -257,7 +257,7 @@ class Stage:
     ) -> StepRun:
         """Run one client to its end; its flows are found later, in the captures."""
         client = CLIENTS[step.client]
-        server_host = TARGETS[step.to][0]
+        server_host = host_of(step.to)
         target = self._cast.target(
             step, family=family, world=plan.name, directory=directory, on_fault=on_fault
         )
