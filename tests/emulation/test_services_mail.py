@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lab import sandbox
 from lab.clients.base import Outcome
 from lab.errors import LabError
 from lab.lab import Host
@@ -188,6 +189,8 @@ def test_postfix_without_starttls_shows_the_fall_back(user: str, run_dir: Path) 
 @pytest.mark.parametrize("user", ["ordinary"])
 def test_postfix_in_a_single_id_sandbox_says_what_to_do(user: str, run_dir: Path) -> None:
     """Where Postfix's users do not exist the error names the way to a range of ids, and the embedded server."""
+    if sandbox.facts()["mode"] == "mapped":
+        pytest.skip("whoever runs the tests has a range of user ids; CI tries one who has none")
     with (
         mail_world(run_dir) as world,
         pytest.raises(LabError, match="expected a sandbox with user ids") as caught,
