@@ -2,7 +2,7 @@
 
 Adding a protocol: a file with its dissector, and its line below. A mail protocol goes by the server's port, which it
 has to itself; the others are found by their first bytes on any other port. TLS is also found inside a mail protocol
-after STARTTLS or STLS, and behind an HTTP CONNECT.
+after STARTTLS or STLS, and behind an HTTP CONNECT or a SOCKS request.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ PROTOCOL_GRE, PROTOCOL_ESP = 47, 50
 
 _TEXT_PROTOCOLS: tuple[type[TextDissector], ...] = (SmtpDissector, ImapDissector, PopDissector)
 # On any TCP port, and with nothing to set but the fields that are wanted.
-_BY_FIRST_BYTES = (SshDissector, OpenvpnStreamDissector, PptpDissector, BittorrentDissector, SocksDissector)
+_BY_FIRST_BYTES = (SshDissector, OpenvpnStreamDissector, PptpDissector, BittorrentDissector)
 _DISSECTORS: tuple[type[Dissector], ...] = (
     *_TEXT_PROTOCOLS,
     TlsDissector,
     HttpDissector,
     DnsStreamDissector,
     *_BY_FIRST_BYTES,
+    SocksDissector,
     QuicDissector,
     WireguardDissector,
     IkeDissector,
@@ -101,6 +102,8 @@ def dissector_for(
         parts.append(TlsDissector(tls))
     if "http" in wanted:
         parts.append(HttpDissector(http_plan(wanted_fields, http), tls))
+    if "socks" in wanted:
+        parts.append(SocksDissector(wanted_fields, tls))
     parts += [dissector(wanted_fields) for dissector in _BY_FIRST_BYTES if dissector.protocol in wanted]
     return one_of(parts)
 

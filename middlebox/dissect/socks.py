@@ -1,7 +1,7 @@
 """SOCKS 4, 4a and 5 (RFC 1928, RFC 1929) on any TCP port: where the client wants to go.
 
-Every message says itself what it is, so either direction can be read alone. Behind the request and the reply is
-whatever was asked for; it is not read. Never keeps more than MAX_MESSAGE_BYTES.
+Every message says itself what it is, so either direction can be read alone. What was asked for is behind the request
+and the reply: TLS is read there, if the box wants it, and nothing else. Never keeps more than MAX_MESSAGE_BYTES.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from middlebox.dissect.base import NOTHING_ALIVE, Dissector, Fields, FieldSpec, FieldType, Value, add
+from middlebox.dissect.tls import TlsDissector, TlsPlan
 from middlebox.flow import Direction
 
 _CLIENT, _SERVER = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
@@ -30,7 +31,7 @@ class _NotSocksError(Exception):
 class SocksDissector(Dissector):
     """SOCKS: found by its first messages, refuted by the first byte that does not fit."""
 
-    __slots__ = ("_pending", "_step", "_wanted")
+    __slots__ = ("_behind", "_pending", "_step", "_tls", "_wanted")
 
     protocol: ClassVar[str] = "socks"
     FIELDS: ClassVar[Mapping[str, FieldSpec]] = {
@@ -52,27 +53,27 @@ class SocksDissector(Dissector):
         "socks.results": FieldSpec(_UINT, _SERVER, "0 or 90: granted"),
     }
 
-    def __init__(self, fields: frozenset[str] | None) -> None:
-        """`fields`: those that rules read, None for all."""
+    def __init__(self, fields: frozenset[str] | None, tls: TlsPlan | None = None) -> None:
+        """`fields`: those that rules read, None for all. `tls`: what to read behind the request."""
         self._wanted = frozenset(self.FIELDS if fields is None else fields)
         self._pending = [b"", b""]
         self._step = [0, 0]  # messages read
-        both = frozenset({"socks"})
-        self.alive = (both, both)
+        self._behind = [False, False]  # what was asked for has begun
+        self._tls = TlsDissector(tls) if tls else None
+        self.alive = NOTHING_ALIVE
+        self._renew_alive()
         self.couples_directions = False
 
     def feed(self, direction: Direction, data: bytes, fields: Fields) -> None:
         if not data or not self.alive[direction]:
             return
-        data = (
-            self._pending[direction] + data[: 4 * MAX_MESSAGE_BYTES]
-        )  # no more than the few messages there are
+        data = self._pending[direction] + data
         self._pending[direction] = b""
         position = 0
         read = _client_message if direction is _CLIENT else _server_message
         try:
-            while position < len(data) and self.alive[direction]:
-                end, found, is_last = read(data, position, self._step[direction])
+            while position < len(data) and not self._behind[direction]:
+                end, found, self._behind[direction] = read(data, position, self._step[direction])
                 if end < 0:
                     if len(data) - position > MAX_MESSAGE_BYTES:
                         raise _NotSocksError
@@ -81,13 +82,18 @@ class SocksDissector(Dissector):
                 position = end
                 self._step[direction] += 1
                 self._report(found, fields)
-                if is_last:
-                    self._close(direction)
         except _NotSocksError:
             self.alive = NOTHING_ALIVE
+            return
+        if self._behind[direction]:
+            if self._tls is not None and position < len(data):
+                self._tls.feed(direction, data[position:], fields)
+            self._renew_alive()
 
     def restart(self, direction: Direction) -> None:
         self._pending[direction] = b""
+        if self._tls is not None and self._behind[direction]:
+            self._tls.restart(direction)
 
     def _report(self, found: Found, fields: Fields) -> None:
         if "socks" in self._wanted:
@@ -96,10 +102,11 @@ class SocksDissector(Dissector):
             if name in self._wanted:
                 add(fields, name, value)
 
-    def _close(self, direction: Direction) -> None:
-        """What was asked for follows: no message can come in this direction any more."""
-        client, server = self.alive
-        self.alive = (client, frozenset()) if direction else (frozenset(), server)
+    def _renew_alive(self) -> None:
+        tls = self._tls.alive if self._tls is not None else NOTHING_ALIVE
+        client, server = (tls[end] if self._behind[end] else tls[end] | {"socks"} for end in Direction)
+        if (client, server) != self.alive:
+            self.alive = (client, server)
 
 
 def _client_message(data: bytes, start: int, step: int) -> tuple[int, Found, bool]:

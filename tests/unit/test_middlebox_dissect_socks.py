@@ -6,7 +6,9 @@ import pytest
 
 from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.socks import MAX_MESSAGE_BYTES, SocksDissector
+from middlebox.dissect.tls import tls_plan
 from middlebox.flow import Direction
+from tests.unit.tls_bytes import client_hello, record
 
 C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
@@ -82,6 +84,25 @@ def test_what_does_not_fit_refutes_socks(direction: Direction, data: bytes) -> N
     dissector = SocksDissector(None)
     feed(dissector, direction, *(data[at : at + 1] for at in range(len(data))))
     assert dissector.alive == DEAD
+
+
+def test_tls_behind_the_request_is_read() -> None:
+    """The name in a ClientHello is seen behind SOCKS, also in the very segment of the request."""
+    hello = record(22, client_hello("web.example"))
+    for parts in ([OFFER + REQUEST + hello], [OFFER, REQUEST, hello[:20], hello[20:]]):
+        dissector = SocksDissector(None, tls_plan(None))
+        fields = feed(dissector, C, *parts)
+        assert (
+            fields["socks.remote_name"] == fields["tls.handshake.extensions_server_name"] == ["web.example"]
+        )
+        assert "socks" not in dissector.alive[C]
+
+
+def test_something_else_behind_the_request_is_let_go() -> None:
+    """What is not TLS is nothing that is read."""
+    dissector = SocksDissector(None, tls_plan(None))
+    feed(dissector, C, OFFER, REQUEST, b"SSH-2.0-x\r\n")
+    assert dissector.alive == (frozenset(), {"socks"})
 
 
 def test_lost_bytes_end_the_half_read_message() -> None:
