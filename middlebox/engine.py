@@ -155,6 +155,8 @@ class Engine:
             judgement = judgement or Judgement(p, flow, program, now_ns)
             self._enforcement.treat(judgement)
         if judgement is not None:
+            if judgement.offload and self._may_be_punished(p, flow, program, now_ns):
+                judgement.offload = Offload.NONE
             if opened:
                 judgement.events.insert(0, events.flow_seen(now_ns, flow.name))
             return judgement.decision()
