@@ -160,7 +160,8 @@ class Engine:
             if opened:
                 judgement.events.insert(0, events.flow_seen(now_ns, flow.name))
             return judgement.decision()
-        if p.flags & program.ending_flags or self._may_be_punished(p, flow, program, now_ns):
+        in_force = self._residuals.in_force
+        if p.flags & program.ending_flags or (in_force and self._may_be_punished(p, flow, program, now_ns)):
             decision = PASS
         else:
             decision = self._let_go(p, flow, program)
