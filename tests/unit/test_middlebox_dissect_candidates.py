@@ -42,7 +42,9 @@ def test_first_bytes_decide_which_protocol_it_is(protocol: str, size: int) -> No
     assert protocol in fields
     assert {name.partition(".")[0] for name in fields} == {protocol}
     inside = {"tls"} if protocol == "socks" else set[str]()
-    assert {group.partition(".")[0] for group in dissector.alive[C] | dissector.alive[S]} <= {protocol} | inside
+    assert {group.partition(".")[0] for group in dissector.alive[C] | dissector.alive[S]} <= {
+        protocol
+    } | inside
 
 
 def test_unknown_bytes_leave_nothing_alive() -> None:
