@@ -16,7 +16,7 @@ from middlebox.load_look import Fields, look_fields, read_delay, read_look, read
 from middlebox.load_rewrite import read_rewrite
 from middlebox.load_sources import ProfileReader
 from middlebox.look import Constant, Look, Number, Uniform
-from middlebox.packet import FIN, RST, SYN
+from middlebox.packet import ACK, FIN, PSH, RST
 from middlebox.profile import (
     Action,
     AnswerName,
@@ -148,8 +148,9 @@ class ActionReader:
 
     def reply(self, node: Node) -> Reply:
         towards, look, to_client, to_server = self.segments(node, self.look_with_flags(node, "PA"), 0)
-        # A SYN is said without a payload.
-        if not any(each and (each.payload or each.flags & SYN) for each in (look, to_client, to_server)):
+        # Flags may be all that is said: a SYN+ACK, a bare ACK.
+        said = [each for each in (look, to_client, to_server) if each is not None]
+        if not any(each.payload or each.flags != PSH | ACK for each in said):
             self.reader.problem(
                 node, "a payload to reply with", "write reply: {look: {payload: ...}}", got="none"
             )

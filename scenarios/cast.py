@@ -22,7 +22,9 @@ from lab.services.pki import Pki
 from scenarios.model import SUBSCRIBER_DOMAIN, TARGETS, Fault, Scenario, ScriptLine, Step, host_of
 
 PASSWORD = "s3cr3t-PW"
-WEB_ALIASES = ("blocked.example", "www.blocked.example", "other.example")
+WEB_ALIASES = (
+    "blocked.example", "www.blocked.example", "other.example", "adult.example", "webmail.example",
+)  # fmt: skip
 """Names besides its own for which the web server has a certificate: those that boxes block, and one that none does."""
 STEP_HEADER = "X-Tamperlab-Step"
 """Header line of every mail a step sends, `world/family/step`: by it a delivered mail is known, whoever took it."""

@@ -148,6 +148,7 @@ READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "packets": _packets,
         "source_port": _port,
         "handshake": lambda reader, node: reader.flag(node),
+        "form": lambda reader, node: reader.flag(node),
         "size": lambda reader, node: reader.size_bytes(node, 0, MAX_MAIL_BYTES),
     }
 )

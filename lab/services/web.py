@@ -1,4 +1,5 @@
-"""The web server: nginx on ports 80 and 443 with one page, and a folder `/private/` that nobody may see (403).
+"""The web server: nginx on ports 80 and 443 with one page, a folder `/private/` that nobody may see
+(403), and `/login`, which welcomes whatever is posted to it.
 
 It runs as one process without workers: changing the user, which workers do, is impossible in a single-id
 sandbox.
@@ -43,6 +44,7 @@ http {{
         ssl_certificate_key {key};
         root {directory}/pages;
         location /private/ {{ deny all; }}
+        location = /login {{ return 200 "Welcome.\n"; }}
     }}
 }}
 """

@@ -72,6 +72,8 @@ STRIPPER = frozenset({"refuse-starttls", "refuse-starttls-imap", "refuse-stls"})
 OWN_FIELDS = {
     "gfw-2021": {"backup-looks-once", "backup-on-next-message"},
     "henan": {"reset-client-on-host", "reset-client-on-sni"},
+    "bluecoat-page": {"keep-from-server", "see-client-off"},
+    "content-block": {"keep-from-server", "see-client-off"},
     "stripper": STRIPPER | {"strip-stls-from-capa"},
     "stripper-354": STRIPPER,
     "stripper-454": STRIPPER,
