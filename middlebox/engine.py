@@ -155,11 +155,7 @@ class Engine:
             judgement = judgement or Judgement(p, flow, program, now_ns)
             self._enforcement.treat(judgement)
         if judgement is not None:
-            if judgement.offload and self._may_be_punished(p, flow, program, now_ns):
-                judgement.offload = Offload.NONE
-            if opened:
-                judgement.events.insert(0, events.flow_seen(now_ns, flow.name))
-            return judgement.decision()
+            return self._conclude(judgement, opened=opened)
         in_force = self._residuals.in_force
         if p.flags & program.ending_flags or (in_force and self._may_be_punished(p, flow, program, now_ns)):
             decision = PASS
@@ -182,6 +178,17 @@ class Engine:
                 flow.lose_track(flow.direction)  # nobody reads it
         stopped = flow.stopped and self._enforcement.keep_stopped(judgement)
         return judgement if stopped or sentence is not None else None
+
+    def _conclude(self, judgement: Judgement, *, opened: bool) -> Decision:
+        """Make one answer of everything that was said about a packet."""
+        flow = judgement.flow
+        if judgement.offload and self._may_be_punished(
+            judgement.packet, flow, judgement.program, judgement.now_ns
+        ):
+            judgement.offload = Offload.NONE
+        if opened:
+            judgement.events.insert(0, events.flow_seen(judgement.now_ns, flow.name))
+        return judgement.decision()
 
     def _may_be_punished(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> bool:
         """Whether later packets of this connection may have to be punished, though this one was let alone."""
