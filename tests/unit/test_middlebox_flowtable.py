@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from middlebox.flow import Side
-from middlebox.flowtable import EndKey, Flow, FlowTable
+from middlebox.flowtable import DROPS_REMEMBERED, EndKey, Flow, FlowTable, Half
+from tests.unit.talk import rule
+from tests.unit.test_middlebox_forge import segment
 
 SECOND_NS = 1_000_000_000
+RULE = rule("tcp")
 
 
 def flow(number: int, now_ns: int = 0) -> Flow:
@@ -60,3 +63,35 @@ def test_table_remove_twice_is_harmless() -> None:
     table.remove(entry)
     table.remove(entry)
     assert len(table) == 0
+
+
+def test_dropped_segments_remembered_are_bounded() -> None:
+    """The last few are recognised when they come again, in whole or in part."""
+    half = Half()
+    for number in range(DROPS_REMEMBERED + 3):
+        half.remember_drop(segment(seq=1000 * number), RULE)
+    assert half.dropped is not None
+    assert len(half.dropped) == DROPS_REMEMBERED
+    assert half.dropped_by(segment(seq=0)) is None
+    assert half.dropped_by(segment(seq=1000 * DROPS_REMEMBERED + 9)) is RULE
+    assert half.dropped_by(segment(seq=1000 * DROPS_REMEMBERED + 10)) is None
+
+
+def test_table_never_holds_both_ways_round() -> None:
+    """A connection the other way between the same ends takes the place of the old one."""
+    table = FlowTable(max_flows=10, idle_ns=SECOND_NS)
+    old = flow(1)
+    src, sport, dst, dport = old.key
+    table.add(old)
+    table.add(Flow((dst, dport, src, sport), Side.OUTSIDE, 0))
+    assert table.get(old.key) is None
+    assert len(table) == 1
+
+
+def test_table_made_smaller_forgets_the_oldest() -> None:
+    """A reload may bring other bounds."""
+    table = FlowTable(max_flows=10, idle_ns=SECOND_NS)
+    for number in range(5):
+        table.add(flow(number))
+    table.resize(2, SECOND_NS)
+    assert [table.get(flow(number).key) is not None for number in range(5)] == [False] * 3 + [True] * 2
