@@ -41,7 +41,12 @@ class NotReadyError(Exception):
     """This machine, or this place on it, cannot run a box; the message says what to do."""
 
 
-def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = Engine) -> int:
+def live_engine(deployment: Deployment, rng: Random, start_ns: int) -> Engine:
+    """An engine behind a router: the kernel has taken one from the TTL when it hands a packet over."""
+    return Engine(deployment, rng, start_ns, hops_taken=1)
+
+
+def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = live_engine) -> int:
     """Run a box until it is told to stop; returns the exit code."""
     arguments = _arguments(argv)
     try:

@@ -72,14 +72,18 @@ class Enforcement:
             assert rule.residual is not None
             flow = judgement.flow
             key = key_of(rule.residual.key, judgement.packet, flow.ingress, flow.direction)
-            sentence = self.residuals.start(rule, judgement.profile, key, flow.ingress, judgement.now_ns)
+            after_ns = self._forger.delay_ns(rule.residual.after)
+            sentence = self.residuals.start(
+                rule, judgement.profile, key, flow.ingress, judgement.now_ns, after_ns
+            )
             judgement.events.append(_residual_event("residual_started", sentence, judgement))
             judgement.offload = Offload.NONE  # every packet of its like has to be seen from now on
         return bool(starting)
 
     def punish(self, sentence: Sentence, judgement: Judgement) -> None:
         """Do to this packet what the residual of an earlier match says."""
-        actions = sentence.actions_on(judgement.packet, judgement.flow)
+        begun = judgement.now_ns >= sentence.begins_ns
+        actions = sentence.actions_on(judgement.packet, judgement.flow) if begun else None
         if actions:
             judgement.events.append(_residual_event("residual_hit", sentence, judgement))
             self._remember(actions, judgement)
@@ -144,7 +148,8 @@ class Enforcement:
         """Drop the packet, and see to it that neither its bytes nor the blocked directions pass later."""
         flow = judgement.flow
         self.drop(rule, judgement)
-        if judgement.punished:  # a sentence ends by itself: what it drops may pass afterwards
+        # A sentence ends by itself: what it drops, or begins with, may pass afterwards.
+        if judgement.punished or (rule.residual is not None and rule.residual.drops and not block):
             return
         flow.halves[flow.direction].remember_drop(judgement.packet, rule)
         flow.stopped = True

@@ -44,7 +44,9 @@ _ANY_STATE = StateFrom.ANY
 class Engine:
     """One box. Feed it every packet that the kernel plan sends up, in order."""
 
-    def __init__(self, deployment: Deployment, rng: Random, start_ns: int) -> None:
+    def __init__(self, deployment: Deployment, rng: Random, start_ns: int, *, hops_taken: int = 0) -> None:
+        """hops_taken: how much has been taken off a packet's TTL by the box's own router when `handle` gets it."""
+        self._hops_taken = hops_taken
         self.stats: Tally[str] = Tally()
         self._enforcement = Enforcement(rng, self.stats)
         self._residuals = self._enforcement.residuals
@@ -58,6 +60,7 @@ class Engine:
         self._assignment = Assignment(deployment, now_ns)
         readings = [profile.tcp for profile in deployment.profiles()] or [TcpReading()]
         self._flows.resize(max(r.max_flows for r in readings), max(r.idle_ns for r in readings))
+        self._least_idle_ns = min(r.idle_ns for r in readings)
         self._enforcement.start_over()
         self._live = LiveRulesTable()
         # A sentence brings back connections that were let go: what is known of them by then must not be forgotten.
@@ -124,9 +127,10 @@ class Engine:
         if p is None:
             self.stats["undecoded"] += 1
             return PASS
+        p.ttl += self._hops_taken
         protocol = p.protocol << 16
         key = (p.src, p.sport | protocol, p.dst, p.dport | protocol)
-        flow = None if first else self._known(p, key)
+        flow = None if first else self._known(p, key, now_ns)
         opened = flow is None
         if flow is None:
             flow = self._open(p, key, now_ns, ingress, sent_by)
@@ -209,6 +213,8 @@ class Engine:
             shown = read_segment(p, flow, program, fields)
         elif flow.dissector is not None:
             read_datagram(p, flow, flow.dissector, fields)
+        if p.end > p.payload_start:
+            flow.halves[direction].data_packets += 1
         if self._marks.in_use:
             flow.marks = flow.own_marks | self._marks.of(p, flow.ingress, direction, now_ns)
         # Those that were live before this packet: what it completed can match, even if it was the last of its kind.
@@ -259,7 +265,7 @@ class Engine:
 
     # --- connections -------------------------------------------------------------------------------------------
 
-    def _known(self, p: Packet, key: EndKey) -> Flow | None:
+    def _known(self, p: Packet, key: EndKey, now_ns: int) -> Flow | None:
         """The remembered connection that this packet belongs to, with its direction set."""
         flow = self._flows.get(key)
         if flow is not None:
@@ -270,6 +276,8 @@ class Engine:
             if flow is None:
                 return None
             flow.direction = _TO_CLIENT
+        if now_ns - flow.last_ns >= self._least_idle_ns and _is_forgotten(flow, now_ns):
+            return None
         return None if p.protocol == PROTOCOL_TCP and _is_new_connection(p, flow) else flow
 
     def _open(self, p: Packet, key: EndKey, now_ns: int, ingress: Side, sent_by: Direction | None) -> Flow:
@@ -319,6 +327,14 @@ def _may_open(p: Packet, reading: TcpReading) -> bool:
         if syn != SYN and (syn != SYN | ACK or reading.state_from is not StateFrom.SYNACK):
             return False
     return is_sound(p, reading)
+
+
+def _is_forgotten(flow: Flow, now_ns: int) -> bool:
+    """Whether a connection was idle for too long; what is blocked stays so, and moved numbers stay moved."""
+    program = flow.program
+    if program is None or flow.stopped or flow.translation is not None:
+        return False
+    return now_ns - flow.last_ns >= program.profile.tcp.idle_ns
 
 
 def _sent_by_server(p: Packet) -> bool:

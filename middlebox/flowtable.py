@@ -47,10 +47,11 @@ _TO_SERVER = Direction.CLIENT_TO_SERVER
 class Half(Stream):
     """What one end of a connection has sent, as the box has seen it."""
 
-    __slots__ = ("dropped",)
+    __slots__ = ("data_packets", "dropped")
 
     def __init__(self) -> None:
         super().__init__()
+        self.data_packets = 0  # with payload, as far as the box takes them seriously
         self.dropped: list[tuple[int, int, Rule]] | None = None  # (seq, length, why) of what may not pass
 
     def remember_drop(self, p: Packet, rule: Rule) -> None:
@@ -109,6 +110,11 @@ class Flow:
         self.policer: Policer | None = None
         self.translation: Translation | None = None
         self.names: FlowName | None = None
+
+    @property
+    def data_packets(self) -> int:
+        """In the direction of the packet at hand."""
+        return self.halves[self.direction].data_packets
 
     def ends(self, direction: Direction) -> EndKey:
         """(source, its port, destination, its port) of what travels in `direction`."""

@@ -60,6 +60,11 @@ SYSCTLS: Final = {
     # Forged packets come with any source address.
     "net/ipv4/conf/all/rp_filter": "0",
 }
+UDP_TIMEOUTS_S: Final = {
+    "net/netfilter/nf_conntrack_udp_timeout": 30,
+    "net/netfilter/nf_conntrack_udp_timeout_stream": 120,
+}
+"""The kernel's own. It may not remember for longer than the box that datagrams of a flow are none of its business."""
 CHECKSUM_SYSCTL: Final = "net/netfilter/nf_conntrack_checksum"
 """Whether a packet with a wrong checksum belongs to its connection. If not, it decides nothing for it."""
 
@@ -92,7 +97,11 @@ class Wiring:
 
 def sysctls(plan: Plan) -> dict[str, str]:
     """Knobs of the network namespace, below /proc/sys; none when nothing is queued."""
-    return {**SYSCTLS, CHECKSUM_SYSCTL: f"{plan.checks_checksum:d}"} if plan.wants else {}
+    if not plan.wants:
+        return {}
+    idle_s = max(-(-plan.idle_ns // 10**9), 1)
+    timeouts = {name: str(min(seconds, idle_s)) for name, seconds in UDP_TIMEOUTS_S.items()}
+    return {**SYSCTLS, **timeouts, CHECKSUM_SYSCTL: f"{plan.checks_checksum:d}"}
 
 
 def install_text(plan: Plan, wiring: Wiring, *, family: int, generation: int) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
+from middlebox.dissect import QuicReading
 from middlebox.filters import CompiledFilter, FilterError, compile_filter
 from middlebox.load_actions import ActionReader, read_direction, read_key, read_name
-from middlebox.load_look import Fields, look_fields
+from middlebox.load_look import Fields, look_fields, read_delay
 from middlebox.load_sources import ProfileReader
 from middlebox.profile import Case, Overlap, Placement, Reassembly, Residual, Rule, StateFrom, TcpReading
 from middlebox.reader import optional
@@ -23,7 +24,9 @@ MAX_RESIDUAL_ENTRIES = 1_000_000
 MAX_FLOWS = 1_000_000
 """As above, for the flow table (chosen)."""
 
-_RESIDUAL_ONLY = MappingProxyType(dict.fromkeys(("refresh", "capacity", "key", "for"), "below residual:"))
+_RESIDUAL_ONLY = MappingProxyType(
+    dict.fromkeys(("refresh", "capacity", "key", "for", "after"), "below residual:")
+)
 
 
 def read_rules(reader: ProfileReader, node: Node, placement: Placement, defaults: Fields) -> tuple[Rule, ...]:
@@ -74,7 +77,7 @@ class _RuleReader:
 
     def residual(self, node: Node) -> Residual:
         reader = self.reader
-        fields = reader.mapping(node, ("key", "for", "do"), ("refresh", "capacity"))
+        fields = reader.mapping(node, ("key", "for", "do"), ("refresh", "capacity", "after"))
         for name, value in fields.items():
             if name != "do":
                 reader.cite(value)
@@ -87,6 +90,7 @@ class _RuleReader:
             do=() if depends else optional(fields, "do", actions.read, ()),
             capacity=optional(fields, "capacity", lambda n: reader.whole(n, 1, MAX_RESIDUAL_ENTRIES), 65536),
             cases=self.cases(fields["do"], actions) if depends else (),
+            after=optional(fields, "after", lambda n: read_delay(reader, n), 0),
         )
 
     def cases(self, node: Node, actions: ActionReader) -> tuple[Case, ...]:
@@ -158,3 +162,17 @@ def read_tcp(reader: ProfileReader, node: Node) -> TcpReading:
         reader.cite(value)
         values[names[key]] = reads.get(key, reader.flag)(value)
     return TcpReading(**values)
+
+
+MAX_PATIENCE = 1000
+"""Datagrams that are no QUIC, of one flow (chosen)."""
+
+
+def read_quic(reader: ProfileReader, node: Node) -> QuicReading:
+    """`quic:`, all keys optional; what is not written is as in `QuicReading`."""
+    fields = reader.mapping(node, (), ("join_initials", "patience", "opens_server"))
+    values: dict[str, Any] = {}
+    for key, value in fields.items():
+        reader.cite(value)
+        values[key] = reader.whole(value, 1, MAX_PATIENCE) if key == "patience" else reader.flag(value)
+    return QuicReading(**values)

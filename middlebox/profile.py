@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from middlebox.dissect.quic import READS_ALL, QuicReading
 from middlebox.flow import Direction
 from middlebox.look import Constant, Look, Number, Quantiles
 
@@ -210,7 +211,9 @@ class Redirect:
     port: int | None = None
 
 
-Action = Reset | Drop | Log | Close | Reply | Rewrite | Throttle | Delay | Dns | Icmp | Mark | Unmark | Redirect
+Action = (
+    Reset | Drop | Log | Close | Reply | Rewrite | Throttle | Delay | Dns | Icmp | Mark | Unmark | Redirect
+)
 
 IN_PATH_ONLY = (Drop, Rewrite, Throttle, Delay, Redirect)
 """What a tap with an injector cannot do."""
@@ -232,6 +235,7 @@ class Residual:
     """Who stays punished after a match: same key -> `do`, for `duration_ns`.
 
     cases: instead of `do`, what depends on the packet: the first case that holds. A packet without one is let alone.
+    after: how long it takes until the box acts; meanwhile everything passes unread. Counted within `duration_ns`.
     """
 
     key: tuple[KeyPart | PortBlock, ...]
@@ -240,6 +244,12 @@ class Residual:
     do: tuple[Action, ...]
     capacity: int = 65536  # entries; the oldest goes first (chosen)
     cases: tuple[Case, ...] = ()
+    after: int | Quantiles = 0
+
+    @property
+    def drops(self) -> bool:
+        """Whether packets may be dropped as long as it lasts."""
+        return any(isinstance(action, Drop) for action in self.actions)
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -279,6 +289,9 @@ class Overlap(Enum):
     LAST = "last"
 
 
+DEFAULT_IDLE_NS = 600_000_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class TcpReading:
     """How well the box reads TCP. These knobs decide which evasions work."""
@@ -293,7 +306,7 @@ class TcpReading:
     ends_on_rst: bool = True
     ends_on_fin: bool = False
     buffer_bytes: int = 65536  # of early segments kept per direction
-    idle_ns: int = 600_000_000_000  # a connection not seen for so long is forgotten
+    idle_ns: int = DEFAULT_IDLE_NS  # a connection not seen for so long is forgotten
     max_flows: int = 200_000
     join_tls_records: bool = True
 
@@ -314,6 +327,7 @@ class Profile:
     placement: Placement
     rules: tuple[Rule, ...]
     tcp: TcpReading = TcpReading()
+    quic: QuicReading = READS_ALL
     sources: tuple[Source, ...] = ()
     ports: Mapping[str, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     """Where text protocols are looked for, in place of Wireshark's own ports: `{smtp: {25, 587, 2525}}`."""

@@ -89,7 +89,13 @@ class Program:
             return None
         if protocol != PROTOCOL_TCP:
             return datagram_dissector_for(
-                protocol, client_port, server_port, self.protocols, self.ports, wanted_fields=self.fields
+                protocol,
+                client_port,
+                server_port,
+                self.protocols,
+                self.ports,
+                wanted_fields=self.fields,
+                quic=self.profile.quic,
             )
         return dissector_for(
             server_port,

@@ -20,13 +20,15 @@ Key = tuple[bytes | int, ...]
 
 @dataclass(slots=True)
 class Sentence:
-    """One entry: everything with this key is punished by `rule` until then. `ingress`: where its trigger came in."""
+    """One entry: everything with this key is punished by `rule` from then until then. `ingress`: where its trigger
+    came in."""
 
     rule: Rule
     profile: str
     key: Key
     until_ns: int
     ingress: Side
+    begins_ns: int = 0
 
     def actions_on(self, p: Packet, view: FlowView) -> tuple[Action, ...] | None:
         """What is done to this packet; None: it is let alone. `drop: direction` means the direction of the trigger."""
@@ -88,21 +90,26 @@ class ResidualTable:
         self._by_rule: dict[int, tuple[Rule, dict[Key, Sentence]]] = {}
         self.in_force = False
 
-    def start(self, rule: Rule, profile: str, key: Key, ingress: Side, now_ns: int) -> Sentence:
-        """Punish `key` from now on; an entry that is there already starts anew."""
+    def start(
+        self, rule: Rule, profile: str, key: Key, ingress: Side, now_ns: int, after_ns: int = 0
+    ) -> Sentence:
+        """Punish `key`, `after_ns` from now; an entry that is there already starts anew."""
         assert rule.residual is not None
         _, sentences = self._by_rule.setdefault(id(rule), (rule, {}))
         sentences.pop(key, None)
         if len(sentences) >= rule.residual.capacity:
             del sentences[next(iter(sentences))]
-        sentence = sentences[key] = Sentence(rule, profile, key, now_ns + rule.residual.duration_ns, ingress)
+        until_ns = now_ns + rule.residual.duration_ns
+        sentence = sentences[key] = Sentence(rule, profile, key, until_ns, ingress, now_ns + after_ns)
         self.in_force = True
         return sentence
 
     def find(self, p: Packet, view: FlowView, profile: str, now_ns: int) -> Sentence | None:
         """The first sentence of this profile that covers this packet, says what to do with it, and is not over; renewed
-        when its rule says so."""
+        when its rule says so. One that has not begun says that there is nothing to do."""
         for sentences, sentence in self._covering(p, view, profile, now_ns):
+            if now_ns < sentence.begins_ns:
+                return sentence
             if sentence.actions_on(p, view) is not None:
                 residual = sentence.rule.residual
                 assert residual is not None

@@ -12,6 +12,7 @@ from middlebox.dissect import DEFAULT_PORTS
 from middlebox.filters import Selector
 from middlebox.packet import FIN, RST, SYN
 from middlebox.profile import (
+    DEFAULT_IDLE_NS,
     Delay,
     Deployment,
     Drop,
@@ -63,6 +64,8 @@ class Plan:
     whole_packets: bool = True
     """Large packets may come as they are; not where some rule changes, holds or polices packets one by one."""
     checks_checksum: bool = True
+    idle_ns: int = DEFAULT_IDLE_NS
+    """How long the most forgetful box remembers a connection that is idle."""
 
     @property
     def sees_syn(self) -> bool:
@@ -89,6 +92,7 @@ def plan_for(deployment: Deployment) -> Plan:
             _handles_packets_singly(rule) for p in deployment.profiles() for rule in p.rules
         ),
         checks_checksum=checks_checksum,
+        idle_ns=min((p.tcp.idle_ns for p in deployment.profiles()), default=DEFAULT_IDLE_NS),
     )
 
 

@@ -80,13 +80,14 @@ class Cast:
         on_fault: makes something go wrong, when the step's script has come to it
         """
         domain = mail_domain(host_of(step.to))
-        sender, recipient = f"alice@{domain}", f"bob@{domain}"
+        user = f"alice@{domain}"
+        sender, recipient = step.ask.get("sender", user), step.ask.get("recipient", f"bob@{domain}")
         lines = (
             f"From: {sender}", f"To: {recipient}", "Subject: a mail of the lab",
             f"{STEP_HEADER}: {world}/{family}/{step.name}", "", "Hello from the lab.",
             *_filler(step.ask.get("size", 0)), "",
         )  # fmt: skip
-        target: dict[str, Any] = {"user": sender, "password": PASSWORD if step.login else None}
+        target: dict[str, Any] = {"user": user, "password": PASSWORD if step.login else None}
         if step.timeout_ns is not None:
             target["time_limit_s"] = step.timeout_ns / 1e9
         if (service := self.services.get("ssh")) is not None and host_of(step.to) == "ssh":
@@ -117,7 +118,7 @@ def server_hosts(scenario: Scenario) -> list[str]:
     hosts = [
         host for host, services in TARGETS.values() if any(name in scenario.services for name in services)
     ]
-    return ["dns", *hosts]
+    return ["dns", *(host for host in hosts if host != "dns")]
 
 
 MAIL_DOMAINS = ("mail.example", "provider.example")
@@ -136,12 +137,17 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
         name: Addresses(lab.hosts[host].ipv4, lab.hosts[host].ipv6)
         for name, (host, _) in TARGETS.items()
         if host in lab.hosts
-    } | {
+    }
+    names |= {
         f"{name}{SUBSCRIBER_DOMAIN}": Addresses(lab.hosts[name].ipv4, lab.hosts[name].ipv6)
         for name in lab.topology.subscribers
-    }  # fmt: skip
+    }
+    if "web" in lab.hosts:
+        names |= dict.fromkeys(WEB_ALIASES, names["web.example"])
     services["dns"] = dns.start(lab.hosts["dns"], directory / "dns", names=names)
     for name, program in scenario.services.items():
+        if name == "dns":
+            continue
         host_name = "mail" if name == "imap" else name
         host, folder = lab.hosts[host_name], directory / name
         server_name = next(server for server, (at, _) in TARGETS.items() if at == host_name)

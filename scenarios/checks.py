@@ -272,7 +272,8 @@ def check_ground_truth(world: World) -> CheckResult:
 
 def _ends_of(journey: Journey) -> FlowEnds:
     p = journey.packet
-    return FlowEnds(p.src, p.sport, p.dst, p.dport, journey.places[0] or "?", journey.places[-1] or "?")
+    hosts = (journey.places[0] or "?", journey.places[-1] or "?")
+    return FlowEnds(p.src, p.sport, p.dst, p.dport, *hosts, p.protocol)
 
 
 def check_two_ended(world: World) -> CheckResult:

@@ -27,7 +27,7 @@ def crossed(from_client: Sequence[Captured], what: str) -> list[Captured]:
     """The packets of one connection that carry what must never cross, in time order; empty if it did not cross.
 
     from_client: what the client sent in that connection, as this capture has it. what: see
-    `scenarios.model.NEVER_CROSSES`.
+    `scenarios.vocabulary.NEVER_CROSSES`.
     """
     if what == "application-data":
         return _application_data(from_client)

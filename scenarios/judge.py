@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.capture import annotate
-from middlebox.packet import ACK, PROTOCOL_TCP, SYN
+from middlebox.packet import ACK, SYN
 from scenarios.captures import Captured, read_capture
 from scenarios.checks import View, check, own_checks, problems_of
 from scenarios.detectors.two_ended import Finding, find_unsent_resets
@@ -59,8 +59,8 @@ def in_time_order(packets: list[Captured]) -> list[Captured]:
 def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None:
     """Give each step the connections that its client opened: host, server, port and time of the first packet tell.
 
-    The first packet is a SYN, but for raw packets without a handshake: then it is the first from its port at all. Ports
-    that a client has told are its own and nobody else's.
+    The first packet is a SYN, but for datagrams and raw packets without a handshake: then it is the first from its port
+    at all. Ports that a client has told are its own and nobody else's.
     """
     told = {(run.client, run.server, run.port, port) for run in play.steps for port in run.ports}
     for run in play.steps:
@@ -68,7 +68,7 @@ def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None
         known: set[int] = set()
         for captured in captures[run.step.on]:
             p = captured.packet
-            if p.protocol != PROTOCOL_TCP or (p.src, p.dst, p.dport) != (run.client, run.server, run.port):
+            if p.protocol != run.protocol or (p.src, p.dst, p.dport) != (run.client, run.server, run.port):
                 continue
             opens = p.flags & (SYN | ACK) == SYN or p.sport not in known
             known.add(p.sport)
@@ -77,7 +77,9 @@ def assign_flows(play: Play, captures: Mapping[str, Sequence[Captured]]) -> None
             elif (run.client, run.server, run.port, p.sport) in told:
                 continue
             if opens and run.started_ns <= captured.time_ns <= run.ended_ns:
-                ends = FlowEnds(run.client, p.sport, run.server, run.port, run.step.on, run.server_host)
+                ends = FlowEnds(
+                    run.client, p.sport, run.server, run.port, run.step.on, run.server_host, run.protocol
+                )
                 seen.setdefault(p.sport, ends)
         run.flows = list(seen.values())
 

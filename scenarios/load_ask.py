@@ -1,4 +1,4 @@
-"""What a step tells its client besides: the name to ask for, how the bytes are cut, raw packets, the size of a mail.
+"""What a step tells its client besides: the name to ask for, how the bytes are cut, raw packets, a mail's size and ends.
 
 Comes out as plain data, which goes through `Target.ask` to the driver and into result.json as it is. Which client takes
 what is the clients' business (`lab.clients.base.Client.takes`).
@@ -22,6 +22,7 @@ MAX_MAIL_BYTES = 5_000_000
 """Of one step: more would test the machine, not the box (chosen)."""
 
 _NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_ADDRESS = re.compile(r"[A-Za-z0-9.+_-]+@[A-Za-z0-9.-]+")
 _HEX = re.compile(r"([0-9A-Fa-f]{2}(:|$))+")
 _LATIN = 0x100
 
@@ -48,6 +49,13 @@ def _name(reader: Reader, node: Node) -> str:
     if isinstance(node.value, str) and _NAME.fullmatch(node.value):
         return node.value
     reader.problem(node, "a name such as blocked.example", "it becomes Host header and SNI")
+    return ""
+
+
+def _address(reader: Reader, node: Node) -> str:
+    if isinstance(node.value, str) and _ADDRESS.fullmatch(node.value):
+        return node.value
+    reader.problem(node, "a mail address such as bob@mail.example", "the lab's servers take mail for mail.example")
     return ""
 
 
@@ -148,7 +156,10 @@ READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "packets": _packets,
         "source_port": _port,
         "handshake": lambda reader, node: reader.flag(node),
+        "record": lambda reader, node: reader.word(node, ("A", "AAAA")),
         "form": lambda reader, node: reader.flag(node),
+        "sender": lambda reader, node: _address(reader, node),
+        "recipient": lambda reader, node: _address(reader, node),
         "size": lambda reader, node: reader.size_bytes(node, 0, MAX_MAIL_BYTES),
     }
 )

@@ -16,9 +16,6 @@ from middlebox.yamlsource import Node, either
 from scenarios.load_steps import Play
 from scenarios.load_wire import read_wire
 from scenarios.model import (
-    CAPTURE_COUNTS,
-    EVENTS,
-    NEVER_CROSSES,
     SUCCESS,
     Count,
     Expectation,
@@ -30,6 +27,7 @@ from scenarios.model import (
     Item,
     steps_of,
 )
+from scenarios.vocabulary import CAPTURE_COUNTS, EVENTS, NEVER_CROSSES
 
 _COUNT = re.compile(r"(>=|<=|)(\d{1,9})|(\d{1,9})\.\.(\d{1,9})", re.ASCII)
 

@@ -21,7 +21,6 @@ from middlebox.yamlsource import Node, either
 from scenarios.load_ask import READERS, read_ask
 from scenarios.load_script import read_fault, read_script
 from scenarios.model import (
-    EVENTS,
     SUBSCRIBER_DOMAIN,
     TARGETS,
     Item,
@@ -31,6 +30,7 @@ from scenarios.model import (
     Topology,
     Wait,
 )
+from scenarios.vocabulary import EVENTS
 
 WAIT_TIMEOUT_NS = 10 * 10**9
 """How long a `wait:` waits unless it says otherwise (chosen)."""
@@ -42,6 +42,7 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
         "imap": frozenset({110, 143, 993, 995}),
         "web": frozenset({80, 443}),
         "ssh": frozenset({22}),
+        "dns": frozenset({53}),
         "peer": frozenset({443, 587, 7000}),
     }
 )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from middlebox.reader import Reader, optional
 from middlebox.yamlsource import Node
-from scenarios.model import PHENOMENA, STAGES, Count, ExpectWire
+from scenarios.model import Count, ExpectWire
+from scenarios.vocabulary import PHENOMENA, STAGES
 
 
 def read_wire(

@@ -23,6 +23,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "provider": ("embedded", "postfix"),
         "web": ("nginx",),
         "ssh": ("openssh",),
+        "dns": ("dnsmasq",),
         "imap": ("dovecot",),
         "peer": (
             "answer", "crash", "keepalive", "reset", "reset-when-idle", "slow", "tarpit",
@@ -30,6 +31,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 """Service -> the programs that can play it. Each has the host of its name, except imap, which lives on host `mail`.
+dns runs in every lab; named here, steps can go to it, and its host is captured.
 
 peer: a server that does one thing, and that often badly (`lab.services.misbehaving`).
 """
@@ -63,6 +65,7 @@ TARGETS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "smtp.provider.example": ("provider", ("provider",)),
         "web.example": ("web", ("web",)),
         "ssh.example": ("ssh", ("ssh",)),
+        "dns.example": ("dns", ("dns",)),
         "peer.example": ("peer", ("peer",)),
     }
 )
@@ -75,40 +78,6 @@ SUBSCRIBER_DOMAIN = ".example"
 def host_of(name: str) -> str:
     """The host of a name that a step goes to."""
     return TARGETS[name][0] if name in TARGETS else name.removesuffix(SUBSCRIBER_DOMAIN)
-
-
-CAPTURE_COUNTS = ("forged_rst", "genuine_rst_from_client", "genuine_rst_from_server")
-"""What a `capture:` expectation can count.
-
-forged_rst: RSTs in that capture that the events say the box forged.
-genuine_rst_from_client / _from_server: RSTs in that capture with the client's (server's) address as source that were
-not forged, less those with which a kernel answers late packets after a forged RST has ended its socket.
-"""
-
-NEVER_CROSSES = ("auth", "mail", "starttls", "application-data")
-"""What a `never_crosses:` expectation can name.
-
-auth: SMTP AUTH, IMAP LOGIN or AUTHENTICATE, POP3 USER, PASS or AUTH in clear text.
-mail: SMTP MAIL FROM or DATA in clear text.
-starttls: the STARTTLS or STLS command itself.
-application-data: a TLS record of type 23 from the client; without one, nothing of the client's can have crossed
-encrypted either. (The server's own are no sign: in TLS 1.3 it answers the ClientHello with such records.)
-"""
-
-PHENOMENA = (
-    "syn", "syn-ack", "rst", "fin", "data", "keepalive", "retransmission", "zero-window", "pause", "line", "lost",
-    "overtaken",
-)  # fmt: skip
-"""What a `wire:` expectation can count; `scenarios.wire` says what each is."""
-
-STAGES = ("syn", "handshake", "data", "fin")
-"""How far a connection had come, by what one capture shows: no SYN+ACK yet; no data yet; data; one side had ended."""
-
-EVENTS = (
-    "flow_seen", "rule_matched", "packet_forged", "packet_dropped", "packet_rewritten", "packet_held",
-    "residual_started", "residual_hit", "residual_ended", "profile_changed", "reload_failed",
-)  # fmt: skip
-"""Events of the box that an `events:` expectation can count and a `wait:` can wait for."""
 
 
 # --- the world -----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from middlebox.community import community_id
+from middlebox.events import PROTOCOL_NAMES
 from middlebox.packet import PROTOCOL_TCP, Packet
 from scenarios.detectors.two_ended import Finding
 from scenarios.explanation import Disagreement
@@ -27,13 +28,15 @@ from scenarios.model import Step
 SCHEMA = 1
 """Of result.json."""
 
+_PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+
 MAIN = "scenario"
 """Name of the world that is the scenario itself; every other world is a control."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowEnds:
-    """A TCP connection and the names of its hosts; addresses as bytes."""
+    """A connection or flow of datagrams, and the names of its hosts; addresses as bytes, protocol as IP numbers it."""
 
     client: bytes
     client_port: int
@@ -41,13 +44,16 @@ class FlowEnds:
     server_port: int
     client_host: str = "client"
     server_host: str = "server"
+    protocol: int = PROTOCOL_TCP
 
     @property
     def community_id(self) -> str:
-        return community_id(self.client, self.client_port, self.server, self.server_port, PROTOCOL_TCP)
+        return community_id(self.client, self.client_port, self.server, self.server_port, self.protocol)
 
     def holds(self, p: Packet) -> bool:
         """Whether a packet is of this connection, either way."""
+        if p.protocol != self.protocol:
+            return False
         ends = (p.src, p.sport, p.dst, p.dport)
         there = (self.client, self.client_port, self.server, self.server_port)
         return ends == there or ends == there[2:] + there[:2]
@@ -57,14 +63,14 @@ class FlowEnds:
         """What `as_json` made."""
         return cls(
             ip_address(data["client"]).packed, data["client_port"], ip_address(data["server"]).packed,
-            data["server_port"], data["client_host"], data["server_host"],
+            data["server_port"], data["client_host"], data["server_host"], _PROTOCOLS[data["protocol"]],
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         return {
             "client": str(ip_address(self.client)), "client_port": self.client_port, "client_host": self.client_host,
             "server": str(ip_address(self.server)), "server_port": self.server_port, "server_host": self.server_host,
-            "community_id": self.community_id,
+            "protocol": PROTOCOL_NAMES[self.protocol], "community_id": self.community_id,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -98,6 +104,7 @@ class StepRun:
     server_host: str
     port: int
     ports: tuple[int, ...] = ()
+    protocol: int = PROTOCOL_TCP
     flows: list[FlowEnds] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from lab.faults import speechless, start as start_fault
 from lab.lab import Lab
 from lab.link import LinkSpec
 from lab.topology import SUBSCRIBERS_V4, SUBSCRIBERS_V6, IspTopology
+from middlebox.packet import PROTOCOL_TCP, PROTOCOL_UDP
 from scenarios import journeys as journey_map
 from scenarios.boxfile import deployment_yaml
 from scenarios.boxprocess import BoxProcess, read_events
@@ -143,7 +144,9 @@ class Stage:
         self._earlier: set[str] = set()
         addresses = {name: (host.ipv4, host.ipv6) for name, host in lab.hosts.items()}
         self._addresses: Mapping[str, tuple[str, str]] = addresses
-        ends = [*lab.topology.subscribers, *(name for name in lab.topology.servers if name != "dns")]
+        unheard = () if "dns" in scenario.services else ("dns",)
+        servers = [name for name in lab.topology.servers if name not in unheard]
+        ends = [*lab.topology.subscribers, *servers]
         self._ends: Sequence[str] = ends
         networks = (ip_network(SUBSCRIBERS_V4), ip_network(SUBSCRIBERS_V6))
         self._view = journey_map.World(
@@ -271,6 +274,7 @@ class Stage:
             client=ip_address(self._addresses[step.on][which]).packed,
             server=ip_address(self._addresses[server_host][which]).packed,
             server_host=server_host, port=step.port or client.port, ports=result.ports,
+            protocol=PROTOCOL_UDP if client.transport == "udp" else PROTOCOL_TCP,
         )  # fmt: skip
 
     def clients_directory(self, plan: Plan, family: int) -> Path:

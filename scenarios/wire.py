@@ -20,7 +20,8 @@ from middlebox.packet import ACK, FIN, RST, SYN, Packet
 from scenarios.captures import Captured
 from scenarios.crossings import in_order
 from scenarios.journeys import Journey
-from scenarios.model import STAGES, ExpectWire
+from scenarios.model import ExpectWire
+from scenarios.vocabulary import STAGES
 
 _BEFORE_HANDSHAKE, _BEFORE_DATA, _DATA, _ENDED = STAGES
 

@@ -59,6 +59,8 @@ class Outcome(enum.StrEnum):
     """Any other negative reply of the server (SMTP 4xx and 5xx, IMAP NO and BAD, HTTP 4xx and 5xx)."""
     NAME_ERROR = "name-error"
     """The server's name could not be resolved."""
+    MISLED = "misled"
+    """Answered, but not with what the lab's own name server knows."""
     FAILED = "failed"
     """Something else; see the output."""
 
@@ -147,17 +149,18 @@ class ClientResult:
 class Client:
     """A driver in one of its modes. port: where it goes unless the target says otherwise.
 
-    takes: what it can be told besides (`Target.ask`).
+    takes: what it can be told besides (`Target.ask`). transport: tcp or udp.
     """
 
     name: str
     port: int
     run: Callable[[Host, Target], ClientResult]
     takes: frozenset[str] = frozenset()
+    transport: str = "tcp"
 
 
-MAIL_TAKES = frozenset({"size"})
-"""What every sender of mail can be told: how large the mail is, which whoever makes `Target.message` sees to."""
+MAIL_TAKES = frozenset({"recipient", "sender", "size"})
+"""What every sender of mail can be told; whoever makes the target sees to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from lab.clients import (
     curl_pop,
     curl_smtp,
     curl_web,
+    dig,
     msmtp,
     python_smtplib,
     s_client,
@@ -21,7 +22,7 @@ from lab.clients import (
 from lab.clients.base import Client
 
 _DRIVERS = (
-    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, s_client, ssh, tcp_probe,
+    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, dig, s_client, ssh, tcp_probe,
     tcp_script,
 )  # fmt: skip
 

@@ -55,6 +55,10 @@ class FlowView(Protocol):
         """IP packets in both directions, headers included."""
 
     @property
+    def data_packets(self) -> int:
+        """With payload, in the direction of this packet."""
+
+    @property
     def marks(self) -> frozenset[str]:
         """Set by the action `mark`."""
 
@@ -299,11 +303,13 @@ def _own_fields() -> list[Field]:
         flow_constant("subscriber.name", Type.TEXT, "flow.subscriber", "empty if the profile names none", {}),
         counter("flow.packets", "packets of the flow in both directions so far, this one included"),
         counter("flow.bytes", "bytes of those packets, IP headers included"),
+        counter("flow.data_packets", "packets with payload sent by this end so far, this one included"),
         Field(
             "flow.marks", Type.TEXT, "marks set by the action `mark`, any of them", ALWAYS, Origin.OWN,
             many="flow.marks",
         ),
         measure("length", Type.NUMBER, "p.end - p.payload_start", "bytes of TCP or UDP payload, if any"),
+        measure("record_length", Type.NUMBER, "record_length(p.payload)", "what would be the length of a TLS record"),
         measure("popcount", Type.REAL, "mean_popcount(p.payload)", "mean number of bits set in a byte, 0 to 8"),
         measure("entropy", Type.REAL, "entropy(p.payload)", "Shannon entropy in bits a byte, 0 to 8"),
         measure("printable_share", Type.REAL, "printable_share(p.payload)", "share of printable ASCII, 0 to 1"),

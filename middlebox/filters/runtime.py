@@ -51,6 +51,11 @@ def printable_run(payload: bytes) -> int:
     return max(map(len, _PRINTABLE_RUN.findall(payload)), default=0)
 
 
+def record_length(payload: bytes) -> int:
+    """The number where a TLS record says its length (RFC 8446 5.1), whatever it is; 0 where it is too short."""
+    return int.from_bytes(payload[3:5], "big")
+
+
 def spans_border(p: Packet, needle: bytes) -> bool:
     """Whether `needle` begins before this payload and ends in it. `p.stream_tail` is not empty."""
     reach = len(needle) - 1
@@ -110,7 +115,7 @@ def lower(text: str) -> str:
 HELPERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        mean_popcount, entropy, printable_share, printable_prefix, printable_run, spans_border, matches_over_border,
-        cut, bytes_and, upper, lower, contains,
+        mean_popcount, entropy, printable_share, printable_prefix, printable_run, record_length, spans_border,
+        matches_over_border, cut, bytes_and, upper, lower, contains,
     )
 }  # fmt: skip

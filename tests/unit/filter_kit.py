@@ -19,6 +19,7 @@ class Flow:
     ingress: Side = Side.INSIDE
     packets: int = 1
     bytes: int = 40
+    data_packets: int = 1
     marks: frozenset[str] = field(default_factory=frozenset)
     subscriber: str = "sim1"
 

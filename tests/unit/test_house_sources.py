@@ -46,6 +46,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "middlebox/live.py": "tests/emulation/test_box_life.py",
     "middlebox/nfqueue.py": "tests/emulation/test_box_life.py",
     "middlebox/wants.py": "tests/unit/test_middlebox_kernel.py",
+    "scenarios/vocabulary.py": "tests/unit/test_scenarios_wire.py",
     "scenarios/bench/boxed.py": "tests/e2e/test_bench.py",
     "scenarios/bench/bulk.py": "tests/e2e/test_bench.py",
     "scenarios/bench/connections.py": "tests/e2e/test_bench.py",

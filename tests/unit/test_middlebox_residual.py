@@ -24,6 +24,7 @@ class View:
     direction: Direction = TO_SERVER
     packets: int = 1
     bytes: int = 40
+    data_packets: int = 1
     marks: frozenset[str] = frozenset()
     subscriber: str = ""
 

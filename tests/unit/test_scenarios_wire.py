@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scenarios.journeys import collect
-from scenarios.model import PHENOMENA, Count, ExpectWire
+from scenarios.model import Count, ExpectWire
+from scenarios.vocabulary import PHENOMENA
 from scenarios.wire import count, staged
 from tests.unit.staged import PLACES, Stage, handshake
 

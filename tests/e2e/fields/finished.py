@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from middlebox.packet import ACK, PROTOCOL_TCP, RST, SYN, Packet, flag_letters
+from middlebox.packet import ACK, RST, SYN, Packet, flag_letters
 from scenarios.captures import Captured, fingerprint, read_capture
 from scenarios.record import FlowEnds
 
@@ -143,7 +143,7 @@ class Run:
         found = []
         for data in self.step(step, family, world=world)["flows"]:
             ends = FlowEnds.from_json(data)
-            inside, outside = (tuple(s for s in side if _is_tcp(s) and ends.holds(s.packet)) for side in sides)
+            inside, outside = (tuple(s for s in side if ends.holds(s.packet)) for side in sides)
             found.append(Connection(ends, inside, outside))
         return found
 
@@ -163,10 +163,6 @@ class Run:
         """The packets of a connection in the capture of a host, in order."""
         captures = read_capture(self.directory / "captures" / f"{host}.pcapng")
         return [c.packet for c in captures if connection.ends.holds(c.packet)]
-
-
-def _is_tcp(seen: Seen) -> bool:
-    return seen.packet.protocol == PROTOCOL_TCP
 
 
 def options_of(p: Packet) -> bytes:
