@@ -1,4 +1,4 @@
-"""What a step tells its client besides: the name to ask for, how the bytes are cut, raw packets, a mail's size and ends.
+"""What a step tells its client besides: the name to ask for, how the bytes are cut, raw packets, a mail's ends.
 
 Comes out as plain data, which goes through `Target.ask` to the driver and into result.json as it is. Which client takes
 what is the clients' business (`lab.clients.base.Client.takes`).
