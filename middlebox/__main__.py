@@ -31,19 +31,20 @@ from middlebox.live import Box, JudgesPackets, on_signals, wall_clock
 from middlebox.load import load_deployment
 from middlebox.nfqueue import QUEUE_PACKETS
 from middlebox.profile import Deployment
+from middlebox.stack import Stack
 from middlebox.wants import plan_for
 from middlebox.yamlsource import ProfileError
 
-EngineMaker = Callable[[Deployment, Random, int], JudgesPackets]
+EngineMaker = Callable[[Sequence[Deployment], Random, int], JudgesPackets]
 
 
 class NotReadyError(Exception):
     """This machine, or this place on it, cannot run a box; the message says what to do."""
 
 
-def live_engine(deployment: Deployment, rng: Random, start_ns: int) -> Engine:
+def live_engine(deployments: Sequence[Deployment], rng: Random, start_ns: int) -> Stack:
     """An engine behind a router: the kernel has taken one from the TTL when it hands a packet over."""
-    return Engine(deployment, rng, start_ns, hops_taken=1)
+    return Stack([Engine(deployment, rng, start_ns, hops_taken=1) for deployment in deployments])
 
 
 def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = live_engine) -> int:
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = live_e
     arguments = _arguments(argv)
     try:
         _check_place(arguments)
-        deployment = load_deployment(arguments.profile)
+        deployments = [load_deployment(profile) for profile in arguments.profile]
     except ProfileError as error:
         print(error, file=sys.stderr)
         return 2
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = live_e
         return 2
     with log:
         try:
-            return _run(arguments, deployment, log, make_engine)
+            return _run(arguments, deployments, log, make_engine)
         except (NotReadyError, FirewallError, InjectorError) as error:
             print(error, file=sys.stderr)
             return 3
@@ -78,16 +79,16 @@ def main(argv: Sequence[str] | None = None, *, make_engine: EngineMaker = live_e
 
 
 def _run(
-    arguments: argparse.Namespace, deployment: Deployment, log: EventLog, make_engine: EngineMaker
+    arguments: argparse.Namespace, deployments: Sequence[Deployment], log: EventLog, make_engine: EngineMaker
 ) -> int:
     clock = wall_clock()
     seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(4), "big")
     wiring = Wiring(arguments.inside, arguments.outside, fail_open=arguments.fail == "open")
-    firewall = Firewall(plan_for(deployment), wiring)
+    firewall = Firewall(plan_for(*deployments, punishing=False), wiring)
     injector = Injector()
     try:
         box = Box(
-            make_engine(deployment, Random(seed), clock()), inside=wiring.inside, firewall=firewall,
+            make_engine(deployments, Random(seed), clock()), inside=wiring.inside, firewall=firewall,
             queue_number=wiring.queue, queue_packets=arguments.queue_packets, injector=injector, log=log,
             fail_open=wiring.fail_open, clock=clock,
         )  # fmt: skip
@@ -96,15 +97,15 @@ def _run(
             f"expected to serve queue {wiring.queue}, got {error}; "
             "is another box running in this namespace, and does the kernel have NFQUEUE?"
         ) from error
-    wakeup = on_signals(box, lambda: load_deployment(arguments.profile))
-    log.write([events.run_started(clock(), _start_facts(arguments, deployment, seed))])
+    wakeup = on_signals(box, lambda: [load_deployment(profile) for profile in arguments.profile])
+    log.write([events.run_started(clock(), _start_facts(arguments, deployments, seed))])
     finished = False
     try:
         with injector:
             try:
                 firewall.install()
                 _calm_down()
-                _say_ready(deployment, firewall)
+                _say_ready(deployments, firewall)
                 box.run(wakeup)
                 finished = True
             finally:
@@ -122,7 +123,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m middlebox", description="Run one middlebox in this namespace."
     )
     parser.add_argument(
-        "--profile", required=True, metavar="NAME|FILE", help="a shipped profile, or a YAML file"
+        "--profile",
+        required=True,
+        action="append",
+        metavar="NAME|FILE",
+        help="a shipped profile, or a YAML file; several times: boxes one behind the other",
     )
     parser.add_argument("--inside", required=True, metavar="IF", help="interface towards the subscribers")
     parser.add_argument("--outside", required=True, metavar="IF", help="interface towards the servers")
@@ -180,10 +185,12 @@ def _calm_down() -> None:
         pass  # waits end up to 50 us later then
 
 
-def _start_facts(arguments: argparse.Namespace, deployment: Deployment, seed: int) -> dict[str, Any]:
+def _start_facts(
+    arguments: argparse.Namespace, deployments: Sequence[Deployment], seed: int
+) -> dict[str, Any]:
     return {
-        "profile": deployment.name,
-        "profiles": {profile.name: profile.placement.value for profile in deployment.profiles()},
+        "profile": _names(deployments),
+        "profiles": {p.name: p.placement.value for deployment in deployments for p in deployment.profiles()},
         "seed": seed,
         "inside": arguments.inside,
         "outside": arguments.outside,
@@ -192,11 +199,15 @@ def _start_facts(arguments: argparse.Namespace, deployment: Deployment, seed: in
     }
 
 
-def _say_ready(deployment: Deployment, firewall: Firewall) -> None:
+def _names(deployments: Sequence[Deployment]) -> str:
+    return " + ".join(deployment.name for deployment in deployments)
+
+
+def _say_ready(deployments: Sequence[Deployment], firewall: Firewall) -> None:
     facts = {
         "ready": True,
         "pid": os.getpid(),
-        "profile": deployment.name,
+        "profile": _names(deployments),
         "queued": [str(want) for want in firewall.plan.wants],
         "refused_sysctls": firewall.refused_sysctls,
     }

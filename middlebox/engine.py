@@ -103,6 +103,11 @@ class Engine:
         return (events.profile_changed(now_ns, profile=deployment.name, subscriber=None, cause="reload"),)
 
     @property
+    def punishing(self) -> bool:
+        """Whether a residual is in force: until it is over, more packets have to be seen."""
+        return self._residuals.in_force
+
+    @property
     def flows(self) -> int:
         """How many connections are remembered now."""
         return len(self._flows)
@@ -168,6 +173,22 @@ class Engine:
         if opened and decision is not _LET_GO:
             return Decision(offload=decision.offload, events=(events.flow_seen(now_ns, flow.name),))
         return decision
+
+    def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+        """Say where a connection goes of which this is the first packet, with the addresses that its client gave it.
+
+        Comes before `handle` of the same packet, which is not asked where the connection is redirected.
+        """
+        p = wire.decode(data)
+        if p is None:
+            return PASS
+        program, subscriber = self._assignment.of(p.src if ingress is _INSIDE else p.dst)
+        if program is None or not program.redirects:
+            return PASS
+        protocol = p.protocol << 16
+        flow = Flow((p.src, p.sport | protocol, p.dst, p.dport | protocol), ingress, now_ns)
+        flow.program, flow.subscriber = program, subscriber
+        return self._enforcement.lead(Judgement(p, flow, program, now_ns))
 
     def _judged_before(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
         """What follows from earlier packets alone: a residual, a blocked connection, bytes that were dropped once."""

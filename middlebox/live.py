@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Final, Protocol
@@ -48,6 +48,10 @@ class JudgesPackets(Protocol):
     def generation(self) -> int: ...
     @property
     def next_change_ns(self) -> int | None: ...
+    @property
+    def punishing(self) -> bool: ...
+    @property
+    def deployments(self) -> tuple[Deployment, ...]: ...
     def handle(
         self,
         data: bytes,
@@ -58,7 +62,7 @@ class JudgesPackets(Protocol):
         first: bool,
     ) -> Decision: ...
     def advance(self, now_ns: int) -> tuple[Event, ...]: ...
-    def reload(self, deployment: Deployment, now_ns: int) -> tuple[Event, ...]: ...
+    def reload(self, deployments: Sequence[Deployment], now_ns: int) -> tuple[Event, ...]: ...
 
 
 def wall_clock() -> Callable[[], int]:
@@ -88,6 +92,7 @@ class Box:
         self.unsent = 0
         self._engine = engine
         self._generation = engine.generation
+        self._punishing = engine.punishing
         self._inside_index = socket.if_nametoindex(inside)
         self._firewall = firewall
         self._sees_syn = firewall.plan.sees_syn
@@ -98,7 +103,7 @@ class Box:
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._put_off = 0
         self._stopping = False
-        self._reload: Callable[[], Deployment] | None = None
+        self._reload: Callable[[], Sequence[Deployment]] | None = None
         self._housekeeping_ns = 0
         self._pace = Pace()
         self.queue = Queue(queue_number, self._on_packet, self._pace, max_packets=queue_packets)
@@ -111,7 +116,7 @@ class Box:
         self._stopping = True
         self._pace.due_ns = 0
 
-    def reload(self, load: Callable[[], Deployment]) -> None:
+    def reload(self, load: Callable[[], Sequence[Deployment]]) -> None:
         """Take up what `load` returns, after the packet at hand; what it raises keeps the old."""
         self._reload = load
         self._pace.due_ns = 0
@@ -165,6 +170,8 @@ class Box:
             self._log.write(self._engine.advance(now))
             if self._engine.generation != self._generation:
                 self._generation_changed(now)
+            elif self._engine.punishing != self._punishing:
+                self._see_more_or_less()
         if self._reload is not None:
             self._take_up(self._reload, now)
         if self._firewall.busy:
@@ -258,21 +265,29 @@ class Box:
 
     def _generation_changed(self, now: int) -> None:
         self._generation = self._engine.generation
-        self._firewall.next_generation()
-        self._bring_forward(now + _MS)
+        if self._engine.punishing != self._punishing:
+            self._see_more_or_less()
+        else:
+            self._firewall.next_generation()
+            self._bring_forward(now + _MS)
 
-    def _take_up(self, load: Callable[[], Deployment], now: int) -> None:
+    def _see_more_or_less(self) -> None:
+        """Who is punished is punished on his next packet: the kernel has the other plan before it is looked at."""
+        self._punishing = self._engine.punishing
+        self._firewall.change_plan(plan_for(*self._engine.deployments, punishing=self._punishing))
+        self._sees_syn = self._firewall.plan.sees_syn
+
+    def _take_up(self, load: Callable[[], Sequence[Deployment]], now: int) -> None:
         self._reload = None
         try:
-            deployment = load()
+            deployments = load()
         except Exception as error:  # noqa: BLE001  whatever is wrong with it, the old one stays in force
             print(f"reload failed, the old profile stays in force: {error}", file=sys.stderr, flush=True)
             self._log.write([events.reload_failed(now, reason=str(error))])
             return
-        self._log.write(self._engine.reload(deployment, now))
+        self._log.write(self._engine.reload(deployments, now))
         self._generation = self._engine.generation
-        self._firewall.change_plan(plan_for(deployment))
-        self._sees_syn = self._firewall.plan.sees_syn
+        self._see_more_or_less()
         self.queue.hand_out_whole(on=self._firewall.plan.whole_packets)
 
     def _engine_failed(self, error: Exception, data: bytes, now: int) -> None:
@@ -318,7 +333,7 @@ def drain(wakeup: socket.socket) -> None:
         pass
 
 
-def on_signals(box: Box, load: Callable[[], Deployment]) -> socket.socket:
+def on_signals(box: Box, load: Callable[[], Sequence[Deployment]]) -> socket.socket:
     """SIGTERM and SIGINT stop the box, SIGHUP reloads; returns the socket for `Box.run`."""
     reading, writing = socket.socketpair()
     reading.setblocking(False)

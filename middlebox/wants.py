@@ -73,26 +73,25 @@ class Plan:
         return bool(self.flags & SYN) or all(want.every_segment for want in self.wants)
 
 
-def plan_for(deployment: Deployment) -> Plan:
-    """What the rules that apply to anybody at any time need to see."""
+def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
+    """What the rules that apply to anybody at any time need to see. punishing: a residual is in force somewhere."""
     wants: dict[Want, None] = {}
     flags = 0
-    for profile in deployment.profiles():
-        mine = [want for rule in profile.rules for want in _wants_of(rule, profile)]
+    profiles = [profile for deployment in deployments for profile in deployment.profiles()]
+    for profile in profiles:
+        mine = [want for rule in profile.rules for want in _wants_of(rule, profile, punishing=punishing)]
         wants.update(dict.fromkeys(mine))
         if any(w.transport in ("tcp", "any") for w in mine):
             flags |= _flags_of(profile)
     needed = [w for w in wants if not any(_covers(other, w) for other in wants)]
     # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it.
-    checks_checksum = any(profile.tcp.checks_checksum for profile in deployment.profiles())
+    checks_checksum = any(profile.tcp.checks_checksum for profile in profiles)
     return Plan(
         tuple(sorted(needed, key=lambda want: want.tls)),
         flags,
-        whole_packets=not any(
-            _handles_packets_singly(rule) for p in deployment.profiles() for rule in p.rules
-        ),
+        whole_packets=not any(_handles_packets_singly(rule) for p in profiles for rule in p.rules),
         checks_checksum=checks_checksum,
-        idle_ns=min((p.tcp.idle_ns for p in deployment.profiles()), default=DEFAULT_IDLE_NS),
+        idle_ns=min((p.tcp.idle_ns for p in profiles), default=DEFAULT_IDLE_NS),
     )
 
 
@@ -109,7 +108,7 @@ def _flags_of(profile: Profile) -> int:
     return flags | (FIN if tcp.ends_on_fin else 0)
 
 
-def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
+def _wants_of(rule: Rule, profile: Profile, *, punishing: bool) -> Iterator[Want]:
     for selector in rule.when.needs.selectors:
         every = (
             not selector.payload_only
@@ -127,7 +126,7 @@ def _wants_of(rule: Rule, profile: Profile) -> Iterator[Want]:
             want = replace(want, ports=_among(tuple((port, port) for port in text_ports), want.ports))
         if want.ports != ():
             yield want
-        if rule.residual is not None:
+        if rule.residual is not None and punishing:
             yield _want_of_residual(want, rule.residual)
 
 

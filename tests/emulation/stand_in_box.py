@@ -16,6 +16,7 @@ as the event `handled`, so that a test can tell what came to user space. Words o
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -31,8 +32,10 @@ class ObedientEngine:
     """Does as the payload says."""
 
     next_change_ns: int | None = None
+    punishing = False
 
-    def __init__(self, _deployment: Deployment, _rng: Random, _start_ns: int) -> None:
+    def __init__(self, deployments: Sequence[Deployment], _rng: Random, _start_ns: int) -> None:
+        self.deployments = tuple(deployments)
         self.generation = 1
 
     def handle(
@@ -77,9 +80,10 @@ class ObedientEngine:
     def advance(self, _now_ns: int) -> tuple[Event, ...]:
         return ()
 
-    def reload(self, deployment: Deployment, now_ns: int) -> tuple[Event, ...]:
+    def reload(self, deployments: Sequence[Deployment], now_ns: int) -> tuple[Event, ...]:
+        self.deployments = tuple(deployments)
         self.generation += 1
-        return (Event("reloaded", now_ns, None, {"profile": deployment.name}),)
+        return (Event("reloaded", now_ns, None, {"profile": deployments[0].name}),)
 
 
 def nothing() -> Any:

@@ -14,6 +14,7 @@ from middlebox.flow import Direction, Side
 from middlebox.look import Look
 from middlebox.packet import Packet, decode, parse_flag_letters, tcp_segment
 from middlebox.profile import Deployment, Phase, Placement, Profile, Reset, Rule, TcpReading, Towards
+from middlebox.stack import Stack
 
 CLIENT, OTHER, SERVER = bytes([192, 0, 2, 11]), bytes([192, 0, 2, 12]), bytes([203, 0, 113, 25])
 SECOND_NS = 1_000_000_000
@@ -24,7 +25,7 @@ class Talk:
     """One TCP connection through an engine; keeps the sequence numbers of both ends."""
 
     def __init__(
-        self, engine: Engine, *, client: bytes = CLIENT, port: int = 40000, server_port: int = 587
+        self, engine: Engine | Stack, *, client: bytes = CLIENT, port: int = 40000, server_port: int = 587
     ) -> None:
         self.engine = engine
         self.client, self.port, self.server_port = client, port, server_port

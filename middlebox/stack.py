@@ -1,0 +1,156 @@
+"""Several boxes at one place, one behind the other: each has its own rules, its own way to read TCP and its own state.
+
+The Great Firewall is such a place: its boxes for names, for mail and for DNS stand at the same hop and read TCP in
+different ways (Bock20). To the edge a stack looks like one engine. A connection leaves user space when every box has
+let go of it; until then only those that have not are shown its packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from middlebox import packet as wire
+from middlebox.decision import PASS, Decision, Forged, Offload, Verdict
+from middlebox.engine import Engine
+from middlebox.events import Event
+from middlebox.flow import Direction, Side
+from middlebox.packet import Packet
+from middlebox.profile import Deployment
+
+CONNECTIONS_REMEMBERED = 200_000
+"""Of which some boxes have let go and others not (chosen); the oldest is forgotten, and shown to all again."""
+
+_Key = tuple[bytes, int, bytes, int, int]
+_LetGo = list[Offload]
+
+
+class Stack:
+    """Engines in the order in which a packet from inside passes them. At least one."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = tuple(engines)
+        self._let_go: dict[_Key, _LetGo] = {}
+        self._generations = [engine.generation for engine in self._engines]
+        self.generation = 1
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        return tuple(engine.deployment for engine in self._engines)
+
+    @property
+    def punishing(self) -> bool:
+        """Whether a residual of some box is in force."""
+        return any(engine.punishing for engine in self._engines)
+
+    @property
+    def next_change_ns(self) -> int | None:
+        times = [time for engine in self._engines if (time := engine.next_change_ns) is not None]
+        return min(times, default=None)
+
+    def advance(self, now_ns: int) -> tuple[Event, ...]:
+        happened = tuple(event for engine in self._engines for event in engine.advance(now_ns))
+        self._note_generations()
+        return happened
+
+    def reload(self, deployments: Sequence[Deployment], now_ns: int) -> tuple[Event, ...]:
+        """Each box takes up its own deployment; there are as many as there are boxes."""
+        pairs = zip(self._engines, deployments, strict=True)
+        happened = tuple(event for engine, deployment in pairs for event in engine.reload(deployment, now_ns))
+        self._note_generations()
+        return happened
+
+    def handle(
+        self,
+        data: bytes,
+        now_ns: int,
+        ingress: Side,
+        sent_by: Direction | None = None,
+        *,
+        first: bool = False,
+    ) -> Decision:
+        """As `Engine.handle`, for all boxes together. What one drops the next does not see."""
+        if len(self._engines) == 1:
+            decision = self._engines[0].handle(data, now_ns, ingress, sent_by, first=first)
+            self.generation = self._engines[0].generation
+            return decision
+        p = wire.decode(data)
+        key = None if p is None else _key_of(p)
+        let_go = self._remembered(key, starts_anew=first or (p is not None and _is_syn(p)))
+        whole = _Answer()
+        order = range(len(self._engines)) if ingress is Side.INSIDE else reversed(range(len(self._engines)))
+        for number in order:
+            if let_go[number] & Offload.PASS == Offload.PASS:
+                continue
+            decision = self._engines[number].handle(whole.data or data, now_ns, ingress, sent_by, first=first)
+            if decision is not PASS:
+                let_go[number] |= decision.offload
+                whole.add(decision)
+            if whole.verdict is Verdict.DROP:
+                break
+        self._note_generations()
+        return whole.decision(self._common(key, let_go))
+
+    def _remembered(self, key: _Key | None, *, starts_anew: bool) -> _LetGo:
+        """Who has let go of this connection so far."""
+        if key is not None and starts_anew:
+            self._let_go.pop(key, None)
+        known = None if key is None else self._let_go.get(key)
+        return known or [Offload.NONE] * len(self._engines)
+
+    def _common(self, key: _Key | None, let_go: _LetGo) -> Offload:
+        """What the kernel may do by itself: pass what all boxes pass, drop what one of them drops."""
+        passed, dropped = Offload.PASS, Offload.NONE
+        for offload in let_go:
+            passed &= offload
+            dropped |= offload & Offload.DROP
+        if key is not None:
+            if passed == Offload.PASS:
+                self._let_go.pop(key, None)
+            elif any(let_go):
+                if len(self._let_go) >= CONNECTIONS_REMEMBERED:
+                    del self._let_go[next(iter(self._let_go))]
+                self._let_go[key] = let_go
+        return passed | dropped
+
+    def _note_generations(self) -> None:
+        generations = [engine.generation for engine in self._engines]
+        if generations != self._generations:
+            self._generations = generations
+            self._let_go.clear()
+            self.generation += 1
+
+
+class _Answer:
+    """The decisions of the boxes so far, as one."""
+
+    __slots__ = ("verdict", "forged", "events", "data", "hold_until_ns")
+
+    def __init__(self) -> None:
+        self.verdict = Verdict.ACCEPT
+        self.forged: tuple[Forged, ...] = ()
+        self.events: tuple[Event, ...] = ()
+        self.data: bytes | None = None
+        self.hold_until_ns = 0
+
+    def add(self, decision: Decision) -> None:
+        self.verdict = decision.verdict
+        self.forged += decision.forged
+        self.events += decision.events
+        self.data = decision.replacement or self.data
+        self.hold_until_ns = max(self.hold_until_ns, decision.hold_until_ns)
+
+    def decision(self, offload: Offload) -> Decision:
+        if self.verdict is Verdict.ACCEPT and not (offload or self.forged or self.events or self.data):
+            return PASS
+        return Decision(self.verdict, offload, self.forged, self.events, self.data, self.hold_until_ns)
+
+
+def _key_of(p: Packet) -> _Key:
+    """The connection of a packet, the same whichever way it goes."""
+    if (p.src, p.sport) <= (p.dst, p.dport):
+        return p.src, p.sport, p.dst, p.dport, p.protocol
+    return p.dst, p.dport, p.src, p.sport, p.protocol
+
+
+def _is_syn(p: Packet) -> bool:
+    return p.protocol == wire.PROTOCOL_TCP and p.flags & (wire.SYN | wire.ACK) == wire.SYN
