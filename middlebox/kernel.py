@@ -248,8 +248,8 @@ def _data_rules(plan: Plan, family: int) -> list[str]:
 
 
 def _tls_rules(plan: Plan, now: int, family: int) -> list[str]:
-    """The first payload of a connection decides whether it is TLS, as the dissector would decide it. Where a box does not
-    look at a connection whose SYN it has not seen, it gets the SYN, and with it all that follows."""
+    """The first payload of a connection decides whether it is TLS, as the dissector would decide it. A box that does
+    not look at a connection whose SYN it has not seen gets the SYN, and with it all that follows."""
     passed = f"{now | Offload.PASS:#x}/{OFFLOAD_MASK | GENERATION_MASK:#x}"
     return [
         *([f"-A {_TLS} -p tcp --tcp-flags SYN SYN -j {_QUEUE}"] if plan.flags & SYN else []),

@@ -3,8 +3,8 @@
     probe-http, probe-tls, probe-send   the kernel's TCP; what is said goes out in the segments and records asked for
     probe-packets                       raw packets as they are written, with or without a handshake before them
 
-The probe is tcp_probe_child.py, a process of its own on the host; it reports a word and its port for each connection, and
-here the words become one outcome: the first that is no success. Of raw packets the outcome is only that they were sent;
+The probe is tcp_probe_child.py, a process of its own on the host; it reports a word and its port for each connection.
+Here the words become one outcome: the first that is no success. Of raw packets the outcome is only that they were sent;
 what came of them is in the captures.
 """
 

@@ -71,6 +71,8 @@ def test_shipped_tmobile_header_fields_are_chosen(name: str) -> None:
 STRIPPER = frozenset({"refuse-starttls", "refuse-starttls-imap", "refuse-stls"})
 OWN_FIELDS = {
     "gfw-2021": {"backup-looks-once", "backup-on-next-message"},
+    "gfw-443-2025": {"reset-client-on-syn"},
+    "turkmenistan": {"remember-name-without-handshake", "reset-client-on-name"},
     "henan": {"reset-client-on-host", "reset-client-on-sni"},
     "bluecoat-page": {"keep-from-server", "see-client-off"},
     "content-block": {"keep-from-server", "see-client-off"},

@@ -39,7 +39,7 @@ def test_airtel_loses_the_race_to_the_server(step: str, family: int, finished_ru
 
 @pytest.mark.parametrize("step", ["two-segments", "other-name", "other-port", "unknown-option", "afterwards"])
 def test_airtel_does_not_see(step: str, finished_run: FinishedRun) -> None:
-    """A name in two segments, other names and ports, a packet with an option it does not know; and nobody is punished."""
+    """A name in two segments, other names and ports, an option that it does not know; nobody is punished."""
     for family in FAMILIES:
         connection = finished_run("airtel").connection(step, family)
         assert connection.first_data()

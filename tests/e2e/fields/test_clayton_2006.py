@@ -41,7 +41,9 @@ def test_clayton_2006_resets_come_before_the_reply_from_eight_hops_nearer(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_clayton_2006_residual_is_by_hosts_and_block_of_128_ports(finished_run: FinishedRun, family: int) -> None:
+def test_clayton_2006_residual_is_by_hosts_and_block_of_128_ports(
+    finished_run: FinishedRun, family: int
+) -> None:
     """Twenty minutes: ports of the block are hit, whatever they ask for; the next block and other hosts are not."""
     run = finished_run("clayton-2006")
     for step in ("same-block", "same-block-other-port"):

@@ -61,7 +61,7 @@ def test_gfw_2010_first_injector_is_one_bare_rst(step: str, family: int, finishe
 def test_gfw_2010_second_injector_sends_x_and_1460_and_4380(
     step: str, family: int, finished_run: FinishedRun
 ) -> None:
-    """Three RST+ACK at the sequence number expected, 1460 and 4380 further, bare; IP ID and TTL follow from the window."""
+    """Three bare RST+ACK at the expected number, 1460 and 4380 further; IP ID and TTL follow from the window."""
     connection = finished_run("gfw-2010").connection(step, family)
     requests = [p for p in connection.genuine("client") if p.payload]
     last = requests[1] if step == "split" else requests[0]
@@ -79,7 +79,7 @@ def test_gfw_2010_second_injector_sends_x_and_1460_and_4380(
 
 
 def test_gfw_2010_vectors_are_those_of_the_catalogue(finished_run: FinishedRun) -> None:
-    """Windows 1980, 1981 and 1982 give IP IDs 39795, 39782, 39769 and TTLs 108, 109, 110; in type 2a 1980 gives 37405."""
+    """Windows 1980 to 1982 give IP IDs 39795, 39782, 39769 and TTLs 108, 109, 110; 2a gives 37405."""
     run = finished_run("gfw-2010")
     seen = {p.window: p for group in all_groups(run, ("even-port", "split", "punished")) for p in group}
     for window, (ip_id, ttl) in VECTORS_2.items():

@@ -37,7 +37,7 @@ def test_gfw_2017_first_injector_is_one_rst_with_random_ttl_and_window(
     if family == 4:
         assert {p.dont_fragment for p in seen} == {False}
     split = run.connection("two-segments", family)
-    answered = [s for s in split.seen_forged("client")][:3]
+    answered = split.seen_forged("client")[:3]
     assert [s.flags for s in answered] == ["RA", "RA", "RA"]
 
 

@@ -57,7 +57,7 @@ def test_gfw_2024_injectors_have_their_flags_ids_df_and_ttls(
 def test_gfw_2024_second_injector_sends_three_identical_packets(
     finished_run: FinishedRun, family: int, towards: str
 ) -> None:
-    """Duplicate and identical, with the numbers that the receiver expects; without a residual nothing else comes twice."""
+    """Duplicate and identical, with the numbers that the receiver expects; nothing else comes twice."""
     run = finished_run("gfw-2024")
     connection = run.connection("syn-only", family)
     packets = connection.forged(towards)
@@ -88,7 +88,7 @@ def test_gfw_2024_delay_is_that_of_the_published_quantiles(finished_run: Finishe
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gfw_2024_residual_is_three_tuple_and_ends(finished_run: FinishedRun, family: int) -> None:
-    """180 s on client, server and server port: another name there is hit; other ports, other clients and later are not."""
+    """180 s on client, server, server port: another name is hit; other ports and clients, and later, are not."""
     run = finished_run("gfw-2024")
     assert run.connection("punished", family).forged("client")
     assert run.connection("punished", family).forged("server")
@@ -101,10 +101,17 @@ def test_gfw_2024_residual_is_three_tuple_and_ends(finished_run: FinishedRun, fa
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gfw_2024_needs_a_syn_and_joins_segments_but_not_records(finished_run: FinishedRun, family: int) -> None:
+def test_gfw_2024_needs_a_syn_and_joins_segments_but_not_records(
+    finished_run: FinishedRun, family: int
+) -> None:
     """A name cut into two segments is seen, cut into two TLS records it is not; without a SYN nothing is."""
     run = finished_run("gfw-2024")
-    for step, is_seen in (("two-segments", True), ("syn-only", True), ("two-records", False), ("no-syn", False)):
+    for step, is_seen in (
+        ("two-segments", True),
+        ("syn-only", True),
+        ("two-records", False),
+        ("no-syn", False),
+    ):
         connection = run.connection(step, family)
         assert bool(connection.forged("client")) is is_seen
         assert bool(connection.forged("server")) is is_seen

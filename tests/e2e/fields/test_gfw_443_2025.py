@@ -38,7 +38,7 @@ def test_gfw_443_answers_the_syn_after_the_delay_of_the_dump(finished_run: Finis
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gfw_443_from_outside_answers_only_the_syn_ack(finished_run: FinishedRun, family: int) -> None:
-    """A SYN to a subscriber's port 443 passes in peace; what the subscriber answers draws three, towards the outside."""
+    """A SYN to a subscriber's port 443 passes in peace; what the subscriber answers draws three, outwards."""
     run = finished_run("gfw-443-2025")
     inward = run.connection("syn-from-outside", family)
     assert [flag_letters(p.flags) for p in inward.genuine("client")][:1] == ["S"]

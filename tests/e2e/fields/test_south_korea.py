@@ -35,7 +35,10 @@ def test_south_korea_server_sees_one_reset_with_ack_zero(finished_run: FinishedR
     """Signature 17: behind PSH+ACK more than one RST, and one of the acknowledgment numbers is zero."""
     run = finished_run("south-korea")
     for connection in run.connections("host", family):
-        assert [bool(p.ack) for p in inbound_resets(run.at_host("web", connection), connection)] == [True, False]
+        assert [bool(p.ack) for p in inbound_resets(run.at_host("web", connection), connection)] == [
+            True,
+            False,
+        ]
         for towards in ("client", "server"):
             assert sorted(bool(p.ack) for p in connection.forged(towards)) == [False, True]
 

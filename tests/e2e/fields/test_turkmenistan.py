@@ -22,7 +22,7 @@ def assert_signed(p: Packet, family: int) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("step", ["twice", "twice-tls"])
 def test_turkmenistan_dump_is_reproduced(step: str, family: int, finished_run: FinishedRun) -> None:
-    """From outside, without a handshake: RST, seq 0, ack 0, window 0, behind the second packet; an IP packet of 40 bytes."""
+    """From outside, without a handshake: RST, seq, ack and window 0, after the second packet; 40 bytes of IP."""
     connection = finished_run("turkmenistan").connection(step, family)
     seen = [s for s in connection.outside if s.packet.ttl == INITIAL_TTL]
     [reset] = seen
@@ -38,7 +38,9 @@ def test_turkmenistan_dump_is_reproduced(step: str, family: int, finished_run: F
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("step", ["host", "sni"])
-def test_turkmenistan_resets_a_connection_at_the_client(step: str, family: int, finished_run: FinishedRun) -> None:
+def test_turkmenistan_resets_a_connection_at_the_client(
+    step: str, family: int, finished_run: FinishedRun
+) -> None:
     """In a real connection one packet is enough, and the RST has the number that the client takes."""
     connection = finished_run("turkmenistan").connection(step, family)
     [p] = connection.forged("client")

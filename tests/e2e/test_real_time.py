@@ -1,0 +1,26 @@
+"""Scenarios whose box forgets faster than the real one, once more in real time."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenarios.load import load_scenario, scenario_slugs
+from tests.e2e.conftest import Terminal
+from tests.e2e.test_scenarios import assert_honest, play
+
+SCALED = [slug for slug in scenario_slugs() if load_scenario(slug).time_scale != 1]
+LONGEST_S = 30 * 60
+"""Clayton's twenty minutes, with room to spare."""
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(LONGEST_S)
+@pytest.mark.parametrize("slug", SCALED)
+def test_scenario_in_real_time_is_as_expected(
+    slug: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds with a hundredth of the residual's time holds with all of it."""
+    monkeypatch.setattr("tests.e2e.conftest.TIMEOUT_S", LONGEST_S)
+    result = play(terminal, slug, "--time-scale", "1", "--no-controls")
+    assert result["time_scale"] == 1
+    assert_honest(result)
