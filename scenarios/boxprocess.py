@@ -33,14 +33,24 @@ class BoxProcess:
     """One running box. events: the file it writes; ready: its ready line, once `wait_ready` has returned."""
 
     def __init__(
-        self, box: Box, profile: Path | str, events: Path, log: Path, *, seed: int, fail: str
+        self,
+        box: Box,
+        profile: Path | str,
+        events: Path,
+        log: Path,
+        *,
+        seed: int,
+        fail: str,
+        behind: Sequence[str] = (),
     ) -> None:
+        """behind: profiles of further boxes at the same place, each one behind the one before."""
         self.events = events
         self.ready: Mapping[str, Any] = {}
         self._log = log
         argv = [
             sys.executable, "-m", "middlebox", "--profile", str(profile), "--inside", box.inside_interface,
             "--outside", box.outside_interface, "--events", str(events), "--seed", str(seed), "--fail", fail,
+            *(word for other in behind for word in ("--profile", other)),
         ]  # fmt: skip
         with log.open("wb") as stderr:
             self._process = box.popen(argv, env=_environment(), stdout=subprocess.PIPE, stderr=stderr)

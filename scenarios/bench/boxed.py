@@ -10,7 +10,6 @@ from typing import Any
 
 from lab.lab import Lab
 from lab.topology import IspTopology
-from middlebox.load import load_deployment
 from scenarios.boxprocess import BoxProcess, read_events
 
 
@@ -34,16 +33,13 @@ def bench_lab(run_dir: Path, servers: Sequence[str]) -> Lab:
     )
 
 
-def profile_name(profile: str) -> str:
-    """The profile's own name, for files; ProfileError when it cannot be loaded."""
-    return load_deployment(profile).name
-
-
 @contextmanager
-def box_with(lab: Lab, profile: str, events: Path) -> Iterator[list[BoxEnd]]:
-    """A box with this profile for the length of the block; afterwards the list holds its end."""
+def box_with(lab: Lab, profiles: str, events: Path) -> Iterator[list[BoxEnd]]:
+    """A box for the length of the block; afterwards the list holds its end. profiles: a name, or several with + between
+    for boxes one behind the other."""
     ended: list[BoxEnd] = []
-    box = BoxProcess(lab.box, profile, events, events.with_suffix(".log"), seed=1, fail="open")
+    first, *behind = profiles.split("+")
+    box = BoxProcess(lab.box, first, events, events.with_suffix(".log"), seed=1, fail="open", behind=behind)
     box.wait_ready()
     try:
         yield ended

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lab.lab import Lab
 from lab.services.base import find_program
-from scenarios.bench.boxed import bench_lab, box_with, profile_name
+from scenarios.bench.boxed import bench_lab, box_with
 from scenarios.bench.figures import Figure, paired_ratio
 
 IPERF_PORT = 5201
@@ -23,17 +23,16 @@ def measure_bulk(run_dir: Path, profiles: dict[str, float], *, pairs: int, secon
         server.wait_for_port(IPERF_PORT, timeout_s=5)
         _throughput_gbit(lab, seconds=1)  # warm up
         for profile, bar in profiles.items():
-            name = profile_name(profile)
             measured, ends = [], []
             for number in range(pairs):
                 plain = _throughput_gbit(lab, seconds)
-                with box_with(lab, profile, run_dir / f"bulk-{name}-{number}.jsonl") as ended:
+                with box_with(lab, profile, run_dir / f"bulk-{profile}-{number}.jsonl") as ended:
                     boxed = _throughput_gbit(lab, seconds)
                 ends += ended
                 measured.append((plain, boxed))
             figures.append(
                 Figure(
-                    f"bulk flow, {name}",
+                    f"bulk flow, {profile}",
                     paired_ratio(measured),
                     "of plain forwarding",
                     bar,

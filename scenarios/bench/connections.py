@@ -9,7 +9,7 @@ from lab.lab import Lab
 from lab.services import web
 from lab.services.base import find_program
 from lab.services.pki import Pki
-from scenarios.bench.boxed import bench_lab, box_with, profile_name
+from scenarios.bench.boxed import bench_lab, box_with
 from scenarios.bench.figures import Figure, paired_ratio
 
 AT_A_TIME = 32
@@ -40,17 +40,16 @@ def measure_connections(
         lab.box.run(_CONNTRACK, timeout_s=5)
         _per_second(lab, 1)
         for profile, bar in profiles.items():
-            name = profile_name(profile)
             measured, ends = [], []
             for number in range(pairs):
                 plain = _per_second(lab, seconds)
-                with box_with(lab, profile, run_dir / f"connections-{name}-{number}.jsonl") as ended:
+                with box_with(lab, profile, run_dir / f"connections-{profile}-{number}.jsonl") as ended:
                     boxed = _per_second(lab, seconds)
                 ends += ended
                 measured.append((plain, boxed))
             figures.append(
                 Figure(
-                    f"new connections, {name}",
+                    f"new connections, {profile}",
                     paired_ratio(measured),
                     "of forwarding with conntrack",
                     bar,
