@@ -55,7 +55,9 @@ def _name(reader: Reader, node: Node) -> str:
 def _address(reader: Reader, node: Node) -> str:
     if isinstance(node.value, str) and _ADDRESS.fullmatch(node.value):
         return node.value
-    reader.problem(node, "a mail address such as bob@mail.example", "the lab's servers take mail for mail.example")
+    reader.problem(
+        node, "a mail address such as bob@mail.example", "the lab's servers take mail for mail.example"
+    )
     return ""
 
 
@@ -76,10 +78,13 @@ def _port(reader: Reader, node: Node) -> int:
 
 
 def _packets(reader: Reader, node: Node) -> list[dict[str, Any]]:
-    items = reader.items(node, "packets", at_least=1)
-    if len(items) > MAX_PACKETS:
-        reader.problem(node, f"at most {MAX_PACKETS} packets", "send fewer", got=str(len(items)))
-    return [_packet(reader, item) for item in items]
+    packets: list[dict[str, Any]] = []
+    for item in reader.items(node, "packets", at_least=1):
+        packet = _packet(reader, item)
+        packets += [packet] * packet.pop("times", 1)
+    if len(packets) > MAX_PACKETS:
+        reader.problem(node, f"at most {MAX_PACKETS} packets", "send fewer", got=str(len(packets)))
+    return packets
 
 
 def _packet(reader: Reader, node: Node) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def _packet(reader: Reader, node: Node) -> dict[str, Any]:
         reader.problem(fields["payload"], "either content or payload", "remove one of them", got="both")
     if "part" in fields and "content" not in fields:
         reader.problem(
-            fields["part"], "content of which to take a part", "add content: http or tls", got="none"
+            fields["part"], "content of which to take a part", "add content: http, tls or random", got="none"
         )
     packet: dict[str, Any] = {"flags": _flags(reader, fields["flags"]) if "flags" in fields else "A"}
     for key, value in fields.items():
@@ -129,7 +134,7 @@ def _options(reader: Reader, node: Node) -> str:
 _PACKET_READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
     {
         "flags": _flags,
-        "content": lambda reader, node: reader.word(node, ("http", "tls")),
+        "content": lambda reader, node: reader.word(node, ("http", "tls", "random")),
         "payload": _bytes,
         "part": _part,
         "seq": lambda reader, node: reader.whole(node, -0x80000000, 0x7FFFFFFF),
@@ -138,6 +143,7 @@ _PACKET_READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "checksum": lambda reader, node: reader.word(node, ("good", "bad")),
         "options": _options,
         "data_offset": lambda reader, node: reader.whole(node, 0, 15),
+        "times": lambda reader, node: reader.whole(node, 1, MAX_PACKETS),
         "after": lambda reader, node: reader.duration_ns(node) / 1e9,
     }
 )
@@ -156,6 +162,9 @@ READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "packets": _packets,
         "source_port": _port,
         "handshake": lambda reader, node: reader.flag(node),
+        "esni": lambda reader, node: reader.flag(node),
+        "random": lambda reader, node: reader.whole(node, 1, 65535, what="a size"),
+        "apart": lambda reader, node: reader.duration_ns(node, at_least=1) / 1e9,
         "record": lambda reader, node: reader.word(node, ("A", "AAAA")),
         "form": lambda reader, node: reader.flag(node),
         "sender": lambda reader, node: _address(reader, node),

@@ -1,6 +1,8 @@
 """A probe: no user's program, but one that says exactly what a scenario tells it, for what no real client can do.
 
     probe-http, probe-tls, probe-send   the kernel's TCP; what is said goes out in the segments and records asked for
+    probe-hello                         the same, a ClientHello and nothing after it
+    probe-udp                           one datagram
     probe-packets                       raw packets as they are written, with or without a handshake before them
 
 The probe is tcp_probe_child.py, a process of its own on the host; it reports a word and its port for each connection.
@@ -28,12 +30,16 @@ HTTP_PORT, HTTPS_PORT = 80, 443
 LINGER_S = 0.5
 """How long a connection stays open after raw packets were sent in its name (chosen: several round trips)."""
 
-_TALK = frozenset({"host", "segments", "connections", "timestamps", "source_port"})
+_TALK = frozenset({"host", "segments", "connections", "timestamps", "source_port", "apart"})
 _TAKES = {
     "http": _TALK,
     "tls": _TALK | {"records", "tls_version"},
-    "send": _TALK - {"host"} | {"send"},
-    "packets": frozenset({"host", "packets", "source_port", "handshake", "timestamps", "tls_version"}),
+    "hello": _TALK | {"records", "tls_version", "esni"},
+    "send": _TALK - {"host"} | {"send", "random"},
+    "udp": frozenset({"send", "random", "source_port"}),
+    "packets": frozenset(
+        {"host", "packets", "source_port", "handshake", "timestamps", "tls_version", "esni", "random"}
+    ),
 }
 
 _OUTCOME_OF_WORD = {
@@ -69,7 +75,7 @@ def _outcome(word: str) -> Outcome:
 
 
 def run(host: Host, target: Target, *, kind: str, port: int) -> ClientResult:
-    """Do what `target.ask` says. kind: http | tls | send | packets."""
+    """Do what `target.ask` says. kind: http | tls | hello | send | udp | packets."""
     family = target.family or 4
     address = resolve(host, target.server_name, family)
     if address is None:
@@ -80,7 +86,7 @@ def run(host: Host, target: Target, *, kind: str, port: int) -> ClientResult:
         "time_limit_s": target.time_limit_s, "ca_file": str(target.ca_file) if target.ca_file else None,
         "linger_s": LINGER_S, "host": target.server_name, "path": target.path, "segments": [], "records": [],
         "connections": 1, "timestamps": True, "tls_version": "1.3", "send": "", "packets": [], "source_port": None,
-        "handshake": False,
+        "handshake": False, "esni": False, "random": 0, "apart": 0.0,
     } | dict(target.ask)  # fmt: skip
     settings_file = workplace.write("settings.json", json.dumps(settings).encode())
     # -I -S: the child needs only the standard library.
@@ -96,12 +102,17 @@ def _version() -> str:
 
 def _client(kind: str, port: int) -> Client:
     name = f"probe-{kind}"
-    return Client(name, port, lambda host, target: run(host, target, kind=kind, port=port), _TAKES[kind])
+    transport = "udp" if kind == "udp" else "tcp"
+    return Client(
+        name, port, lambda host, target: run(host, target, kind=kind, port=port), _TAKES[kind], transport
+    )
 
 
 CLIENTS = (
     _client("http", HTTP_PORT),
     _client("tls", HTTPS_PORT),
+    _client("hello", HTTPS_PORT),
     _client("send", HTTP_PORT),
+    _client("udp", HTTPS_PORT),
     _client("packets", HTTP_PORT),
 )

@@ -59,7 +59,51 @@ def client_hello(settings: Settings) -> bytes:
         engine.do_handshake()
     except ssl.SSLWantReadError:
         pass
-    return in_records(outgoing.read(), settings["records"])
+    hello = outgoing.read()
+    return in_records(with_esni(hello) if settings["esni"] else hello, settings["records"])
+
+
+def with_esni(hello: bytes) -> bytes:
+    """The same ClientHello with an encrypted_server_name extension in place of the name (draft-ietf-tls-esni-02).
+
+    Cipher suite, key share, digest and 260 bytes of secret, all zero: nobody on the way can tell.
+    """
+    at = 5 + 4 + 34
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at : at + 2], "big")
+    at += 1 + hello[at]
+    extensions, rest = b"", hello[at + 2 :]
+    while rest:
+        end = 4 + int.from_bytes(rest[2:4], "big")
+        extensions += rest[:end] if rest[:2] != b"\0\0" else b""
+        rest = rest[end:]
+    secret = struct.pack("!HHH32xH32xH260x", 0x1301, 29, 32, 32, 260)
+    extensions += struct.pack("!HH", 0xFFCE, len(secret)) + secret
+    body = hello[9:at] + len(extensions).to_bytes(2, "big") + extensions
+    message = hello[5:6] + len(body).to_bytes(3, "big") + body
+    return hello[:3] + len(message).to_bytes(2, "big") + message
+
+
+def random_bytes(settings: Settings, number: int) -> bytes:
+    """The same in every run, others in every connection."""
+    return random.Random(number).randbytes(settings["random"])
+
+
+def content_of(word: str, settings: Settings) -> bytes:
+    """What a raw packet carries, or a part of it."""
+    if word == "random":
+        return random_bytes(settings, 0)
+    return http_request(settings) if word == "http" else client_hello(settings)
+
+
+def opening(settings: Settings, number: int) -> bytes:
+    """What a connection says first, of all kinds but tls."""
+    if settings["kind"] == "http":
+        return http_request(settings)
+    if settings["kind"] == "hello":
+        return client_hello(settings)
+    said: str = settings["send"]
+    return random_bytes(settings, number) if settings["random"] else said.encode("latin-1")
 
 
 def in_records(hello: bytes, sizes: list[int]) -> bytes:
@@ -91,16 +135,16 @@ def talk(settings: Settings, number: int) -> tuple[str, int]:
             connection.bind(("", settings["source_port"] + number if settings["source_port"] else 0))
         except OSError as error:
             return f"errno {error.errno}", 0
-        return talk_on(connection, settings), int(connection.getsockname()[1])
+        word = talk_on(connection, settings, number)
+        return word, int(connection.getsockname()[1])
 
 
-def talk_on(connection: socket.socket, settings: Settings) -> str:
+def talk_on(connection: socket.socket, settings: Settings, number: int) -> str:
     try:
         connection.connect((settings["server"], settings["port"]))
         if settings["kind"] == "tls":
             return talk_tls(connection, settings)
-        said = http_request(settings) if settings["kind"] == "http" else settings["send"].encode("latin-1")
-        say(connection, said, settings)
+        say(connection, opening(settings, number), settings)
         return "answered" if connection.recv(ANSWER_BYTES) else "closed"
     except ssl.SSLError as error:
         return "closed" if isinstance(error, ssl.SSLEOFError) else f"tls: {error}"
@@ -142,6 +186,15 @@ def talk_tls(connection: socket.socket, settings: Settings) -> str:
         incoming.write(heard)
 
 
+def say_datagram(settings: Settings, number: int) -> tuple[str, int]:
+    """One datagram, and nothing is expected. `sent`, and the port."""
+    family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        sender.bind(("", settings["source_port"] or 0))
+        sender.sendto(opening(settings, number), (settings["server"], settings["port"]))
+        return "sent", int(sender.getsockname()[1])
+
+
 # --- raw packets ---------------------------------------------------------------------------------------------------
 
 
@@ -157,8 +210,7 @@ def throw(settings: Settings, _number: int) -> tuple[str, int]:
         port = held.getsockname()[1]
         seq, ack = numbers_of(held)
     first = seq
-    contents = {"http": http_request, "tls": client_hello}
-    made = {p["content"]: contents[p["content"]](settings) for p in settings["packets"] if p.get("content")}
+    made = {p["content"]: content_of(p["content"], settings) for p in settings["packets"] if p.get("content")}
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         source = source_address(family, settings)
         for number, packet in enumerate(settings["packets"]):
@@ -248,10 +300,16 @@ def main() -> None:
     settings: Settings = json.loads(Path(sys.argv[1]).read_text())
     if not settings["timestamps"]:
         Path("/proc/sys/net/ipv4/tcp_timestamps").write_text("0")  # of this host's own network namespace
-    one = throw if settings["kind"] == "packets" else talk
+    one = {"packets": throw, "udp": say_datagram}.get(settings["kind"], talk)
     count = settings["connections"]
-    with ThreadPoolExecutor(count) as pool:
-        words = list(pool.map(one, [settings] * count, range(count)))
+    if settings["apart"]:
+        words = []
+        for number in range(count):
+            words.append(one(settings, number))
+            time.sleep(settings["apart"])
+    else:
+        with ThreadPoolExecutor(count) as pool:
+            words = list(pool.map(one, [settings] * count, range(count)))
     print("report:", json.dumps(words))
 
 

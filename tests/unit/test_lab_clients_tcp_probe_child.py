@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
+from scapy.layers.tls.all import TLS
 
 from lab.clients import tcp_probe_child as child
 
@@ -39,3 +40,29 @@ def test_probe_cuts_segments_and_records_and_loses_nothing() -> None:
     hello = b"\x16\x03\x01\x00\x04wxyz"
     assert child.in_records(hello, [1]) == b"\x16\x03\x01\x00\x01w\x16\x03\x01\x00\x03xyz"
     assert child.in_records(hello, []) == hello
+
+
+def settings_for(**more: object) -> child.Settings:
+    return {
+        "ca_file": None, "tls_version": "1.3", "host": "other.example", "esni": False, "records": [], "random": 0,
+    } | more  # fmt: skip
+
+
+def test_probe_hello_with_esni_has_the_extension_and_no_name() -> None:
+    """scapy finds 0xffce among the extensions, the lengths right, and no server name."""
+    hello = TLS(child.client_hello(settings_for(esni=True)))
+    assert hello.len == len(bytes(hello)) - 5
+    types = [extension.type for extension in hello.msg[0].ext]
+    assert 0xFFCE in types
+    assert 0 not in types
+    plain = TLS(child.client_hello(settings_for()))
+    assert 0 in [extension.type for extension in plain.msg[0].ext]
+
+
+def test_probe_random_bytes_are_the_same_in_every_run_and_others_in_every_connection() -> None:
+    """A scenario is to be repeatable."""
+    settings = settings_for(random=300)
+    assert (
+        child.random_bytes(settings, 1) == child.random_bytes(settings, 1) != child.random_bytes(settings, 2)
+    )
+    assert len(child.content_of("random", settings)) == 300
