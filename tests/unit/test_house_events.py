@@ -55,7 +55,7 @@ def sample(kind: str) -> Event:
     function = makers()[kind]
     arguments: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
-        stand_in: Any = {"int": 1, "bytes": b"\x45"}.get(str(parameter.annotation), "text")
+        stand_in: Any = {"int": 1, "bytes": bytes(4)}.get(str(parameter.annotation), "text")
         if str(parameter.annotation) != "bytes":
             stand_in = SAMPLES.get(parameter.name, stand_in)
         arguments[parameter.name] = kind if parameter.name == "kind" else stand_in
