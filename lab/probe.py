@@ -37,7 +37,7 @@ _QUEUE_RULE = "*mangle\n-A FORWARD -m mark ! --mark 1 -j NFQUEUE --queue-num 1\n
 
 def probe() -> list[LabError]:
     """What is missing here, each with its fix; empty if the lab can run. Takes about a tenth of a second."""
-    problems = list(_missing())
+    problems = list(missing())
     if problems:  # a trial that lacks its tools would only say so again
         return problems
     answer_r, answer_w = os.pipe()
@@ -55,7 +55,8 @@ def probe() -> list[LabError]:
     return problems + [LabError(message, fix) for message, fix in fields]
 
 
-def _missing() -> Iterable[LabError]:
+def missing() -> Iterable[LabError]:
+    """Programs and modules that no lab can do without and that are not here. Takes about a millisecond."""
     path = sandbox.program_path()
     for program, package in PROGRAMS.items():
         if shutil.which(program, path=path) is None:

@@ -121,7 +121,8 @@ def run(
             _report(result, all_ladders=all_ladders)
     if as_json:
         _print_json(results[0] if len(results) == 1 else results)
-    raise typer.Exit(_worst(result["exit_status"] for result in results))
+    # of several runs: invalid before failed before good
+    raise typer.Exit(max(result["exit_status"] for result in results))
 
 
 def _play(scenario: Scenario, *, controls: bool, keep: bool) -> dict[str, Any]:
@@ -322,17 +323,21 @@ def _restricted(
 
 
 def _enter_sandbox() -> None:
+    """Go on in a sandbox; on a machine that lacks a program of the lab: one line for each, and the end."""
     from lab import sandbox
+    from lab.probe import missing
 
+    if problems := list(missing()):
+        print(*problems, sep="\n", file=sys.stderr)
+        raise typer.Exit(NOT_READY)
     sandbox.enter()
 
 
 def _report(result: dict[str, Any], *, all_ladders: bool) -> None:
     from scenarios.report.page import print_report
 
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # a terminal without Unicode gets `?` for what has no plain form
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a terminal without Unicode gets `?` for what has no plain form
         sys.stdout.reconfigure(errors="replace")
     print_report(Console(highlight=False), result, all_ladders=all_ladders)
 
@@ -368,11 +373,6 @@ def _progress(title: str) -> Iterator[Progress]:
 def _print_json(data: object) -> None:
     json.dump(data, sys.stdout, indent=1, ensure_ascii=False)
     sys.stdout.write("\n")
-
-
-def _worst(statuses: Iterator[int]) -> int:
-    """Of several runs: invalid before failed before good."""
-    return max(statuses)
 
 
 def main() -> NoReturn:

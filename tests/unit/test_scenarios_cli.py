@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from lab import probe
 from scenarios.cli import app, guarded
 from scenarios.load import scenario_slugs
 from scenarios.result import write_result
@@ -102,3 +103,17 @@ def test_cli_starts_without_the_libraries_that_cost_time() -> None:
     code = "import sys, scenarios.cli, scenarios.runner, scenarios.load, scenarios.report.page; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"scapy", "jinja2", "pytest", "hypothesis"} & set(done.stdout.split())
+
+
+def test_cli_run_on_a_machine_without_a_program_names_its_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is started; one line for each thing, with the command that brings it, and exit status 3."""
+    monkeypatch.setattr(probe, "PROGRAMS", {"no-such-a": "package-a", "no-such-b": "package-b"})
+    with pytest.raises(SystemExit) as exit_info:
+        guarded(lambda: app(["run", "starttls-block"]))
+    assert exit_info.value.code == 3
+    assert capsys.readouterr().err.splitlines() == [
+        "expected the program no-such-a, got none; sudo apt-get install package-a",
+        "expected the program no-such-b, got none; sudo apt-get install package-b",
+    ]
