@@ -5,14 +5,16 @@ shopt -s nullglob
 cd "$(dirname "$0")/.."
 [ -f "scenarios/$1/scenario.yaml" ] && exit 0
 
-# The nearest name is the one that shares the longest beginning.
+# The nearest name is the one that shares the longest beginning; of several, the shortest.
 names=() nearest='' longest=2
 for file in scenarios/*/scenario.yaml; do
     name=${file#scenarios/}
     name=${name%/scenario.yaml}
     names+=("$name")
-    for ((length = ${#1}; length > longest; length--)); do
-        [ "${1:0:length}" != "${name:0:length}" ] || { nearest=$name longest=$length; }
+    for ((length = ${#1}; length >= longest; length--)); do
+        [ "${1:0:length}" = "${name:0:length}" ] || continue
+        if ((length > longest || ${#name} < ${#nearest})); then nearest=$name longest=$length; fi
+        break
     done
 done
 {

@@ -133,7 +133,9 @@ def test_setup_two_at_the_same_time_do_it_once(checkout: Path, few_tools: dict[s
 
 
 def test_make_with_an_unknown_scenario_lists_the_scenarios_and_sets_nothing_up(checkout: Path) -> None:
-    """A typing error costs a moment, not a set-up."""
+    """A typing error costs a moment, not a set-up; of the names that begin alike, the plain one is meant."""
+    (checkout / "scenarios" / "starttls-block-at-hello").mkdir()
+    (checkout / "scenarios" / "starttls-block-at-hello" / "scenario.yaml").touch()
     done = subprocess.run(
         ["make", "scenario-starttls-blok"], cwd=checkout, capture_output=True, text=True, check=False
     )
