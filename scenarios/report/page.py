@@ -129,7 +129,8 @@ def _where_to_look(result: Json) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row("  captures", f"{shown}/captures/*.pcapng\n{', '.join(places)}")
-    for rule in result["filters"]:
+    # two profiles may have the same rule, as in firmware-timeline
+    for rule in {(rule["rule"], rule["when"]): rule for rule in result["filters"]}.values():
         kind = (
             "as a Wireshark filter" if rule["wireshark"] else "with words of the lab's own, not for Wireshark"
         )

@@ -48,7 +48,7 @@ def print_profile(console: Console, profile: Profile) -> None:
     data = profile_json(profile)
     ascii_only = console.options.ascii_only
     console.print(Text.assemble((data["profile"], "bold"), "  ", data["title"]), highlight=False)
-    console.print(Text(f"{data['placement']}, {data['path']}", "dim"), highlight=False, overflow="fold")
+    console.print(Text(f"{data['placement']}, {data['path']}", "dim"), highlight=False, soft_wrap=True)
     table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("value of", overflow="fold")
     table.add_column("is", overflow="fold")
@@ -63,7 +63,8 @@ def print_profile(console: Console, profile: Profile) -> None:
     for source in data["sources"]:
         console.print(Text.assemble((source["key"], "bold green"), f"  {source['what']}"), highlight=False)
         if source["url"]:
-            console.print(Text(f"  {source['url']}", "dim"), highlight=False, overflow="fold")
+            # in one piece, so that it can be clicked and copied
+            console.print(Text(f"  {source['url']}", "dim"), highlight=False, soft_wrap=True)
     console.print(Text(f"{CHOSEN}  nobody has published this number", "dim"), highlight=False)
 
 

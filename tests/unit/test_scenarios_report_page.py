@@ -49,6 +49,13 @@ def test_page_shows_one_ip_version_unless_all_are_asked_for(tmp_path: Path) -> N
     assert "1 more connection: tamperlab show latest --all" in short
 
 
+def test_page_names_a_trigger_once(tmp_path: Path) -> None:
+    """Two profiles of a timeline may have the same rule; it has one display filter."""
+    data = result(tmp_path)
+    twice = page(data | {"filters": [rule | {"profile": name} for rule in data["filters"] for name in "ab"]})
+    assert twice.count("  trigger ") == page(data).count("  trigger ") == 1
+
+
 def test_page_without_unicode_is_plain(tmp_path: Path) -> None:
     """Where the terminal knows only ASCII, marks and ladder do without more."""
     text = page(result(tmp_path), encoding="ascii")

@@ -50,6 +50,15 @@ def test_profiles_rules_say_what_they_do() -> None:
     assert "reset towards both" in drawn(name="tmobile-uk-2012")
 
 
+def test_profiles_addresses_of_sources_are_in_one_piece() -> None:
+    """However narrow the terminal, an address can be clicked and copied."""
+    file = io.StringIO()
+    profile = load_profile("tmobile-uk-2012")
+    print_profile(Console(file=file, width=40, color_system=None), profile)
+    addresses = {source.url for source in profile.sources if source.url}
+    assert addresses <= set(file.getvalue().split())
+
+
 def test_profiles_table_has_all_of_them() -> None:
     """One row each."""
     profiles = [load_profile(name) for name in profile_names()]
