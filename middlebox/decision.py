@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 
 from middlebox.events import Event
+from middlebox.profile import Redirect
 
 
 class Verdict(Enum):
@@ -39,7 +40,8 @@ class Forged:
 class Decision:
     """One packet, one answer. With an on-path box the verdict is carried out before anything is forged.
 
-    replacement: what goes on instead of the packet. hold_until_ns: when it goes on, 0 at once.
+    replacement: what goes on instead of the packet. hold_until_ns: when it goes on, 0 at once. redirect: where the
+    kernel is to lead the connection that this packet begins.
     """
 
     verdict: Verdict = Verdict.ACCEPT
@@ -48,6 +50,7 @@ class Decision:
     events: tuple[Event, ...] = ()
     replacement: bytes | None = None
     hold_until_ns: int = 0
+    redirect: Redirect | None = None
 
 
 PASS = Decision()

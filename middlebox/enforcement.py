@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from middlebox import events
 from middlebox.actions import passes, plan
 from middlebox.actions.rewrite import rewritten_payload
-from middlebox.decision import Offload, Verdict
+from middlebox.decision import Decision, Offload, Verdict
 from middlebox.dissect.base import Fields
 from middlebox.events import Event
 from middlebox.flow import Direction
@@ -22,7 +22,7 @@ from middlebox.live_rules import blocked_directions
 from middlebox.marks import HostMarks
 from middlebox.packet import SYN
 from middlebox.policer import Policer
-from middlebox.profile import Action, Mark, Rewrite, Rule, Throttle, Unmark
+from middlebox.profile import Action, Mark, Redirect, Rewrite, Rule, Throttle, Unmark
 from middlebox.reading import fresh_payload
 from middlebox.residual import ResidualTable, Sentence, key_of
 from middlebox.translation import Translation
@@ -79,6 +79,27 @@ class Enforcement:
             judgement.events.append(_residual_event("residual_started", sentence, judgement))
             judgement.offload = Offload.NONE  # every packet of its like has to be seen from now on
         return bool(starting)
+
+    def lead(self, judgement: Judgement) -> Decision:
+        """Where the connection goes that this packet begins: where the first rule leads it that acts."""
+        p, flow = judgement.packet, judgement.flow
+        for rule in judgement.program.redirects:
+            target = next(action for action in rule.do if isinstance(action, Redirect))
+            to = target.address(p.version)
+            if not to or rule.direction is Direction.SERVER_TO_CLIENT or not rule.when.matches(p, flow, {}):
+                continue
+            self.note_match(rule, judgement, {})
+            if not judgement.acting:
+                continue
+            judgement.events.append(
+                events.connection_redirected(
+                    judgement.now_ns, flow.name, rule=rule.name, profile=judgement.profile,
+                    to=to, to_port=target.port or p.dport,
+                )
+            )  # fmt: skip
+            self._stats["redirected"] += 1
+            return Decision(events=tuple(judgement.events), redirect=target)
+        return judgement.decision()
 
     def punish(self, sentence: Sentence, judgement: Judgement) -> None:
         """Do to this packet what the residual of an earlier match says."""

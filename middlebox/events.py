@@ -171,6 +171,14 @@ def packet_held(
     )
 
 
+def connection_redirected(
+    now_ns: int, flow: FlowName, *, rule: str, profile: str, to: bytes, to_port: int
+) -> Event:
+    """A connection was led to another host, `to` (its address), before it had begun; `flow` as its client means it."""
+    details = {"rule": rule, "profile": profile, "to": str(ip_address(to)), "to_port": to_port}
+    return Event("connection_redirected", now_ns, flow, details)
+
+
 def throttle_started(now_ns: int, flow: FlowName, *, rule: str, profile: str, rate_bits_per_s: int) -> Event:
     """From now on this connection is policed to that rate; each packet above it is a packet_dropped."""
     details = {"rule": rule, "profile": profile, "rate_bits_per_s": rate_bits_per_s}

@@ -10,7 +10,16 @@ import subprocess
 from typing import Final
 
 from middlebox.injector import write_sysctl
-from middlebox.kernel import GENERATIONS, Wiring, install_text, refresh_text, remove_text, sysctls
+from middlebox.kernel import (
+    GENERATIONS,
+    Wiring,
+    install_text,
+    redirect_text,
+    refresh_text,
+    remove_redirect_text,
+    remove_text,
+    sysctls,
+)
 from middlebox.wants import Plan
 
 _RESTORE: Final = {4: "iptables-restore", 6: "ip6tables-restore"}
@@ -40,15 +49,25 @@ class Firewall:
         self._installed = True
         for family, command in _RESTORE.items():
             _finish(_start(command, install_text(self.plan, self._wiring, family=family, generation=1)))
+        self._install_redirects()
         self._set_sysctls()
 
     def change_plan(self, plan: Plan) -> None:
         """Other rules from now on: returns when the kernel has them."""
+        leads_elsewhere = (plan.redirects, plan.led) != (self.plan.redirects, self.plan.led)
         self.plan = plan
         self.next_generation()
         while self.busy:
             self.collect(wait=True)
+        if leads_elsewhere:
+            self._run_all(remove_redirect_text(self._wiring))
+            self._install_redirects()
         self._set_sysctls()
+
+    def _install_redirects(self) -> None:
+        if self.plan.redirects:
+            for family, command in _RESTORE.items():
+                _finish(_start(command, redirect_text(self.plan, self._wiring, family=family)))
 
     def _set_sysctls(self) -> None:
         knobs = sysctls(self.plan).items()
@@ -92,7 +111,12 @@ class Firewall:
             self._installed = False
 
     def _remove_all(self) -> None:
-        text = remove_text(self._wiring)
+        self._run_all(remove_text(self._wiring))
+        self._run_all(remove_redirect_text(self._wiring))
+
+    @staticmethod
+    def _run_all(text: str) -> None:
+        """For both families, whatever comes of it: what is not there need not be removed."""
         for process in [_start(command, text) for command in _RESTORE.values()]:
             process.communicate()
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from middlebox.bpf import EMPTY_BYTECODE, PAYLOAD_BYTECODE, TLS_BYTECODE
 from middlebox.decision import Offload
 from middlebox.packet import FIN, RST, SYN
+from middlebox.profile import Redirect
 from middlebox.wants import Plan, Ports, Want
 
 QUEUE_NUMBER: Final = 2012
@@ -46,6 +48,10 @@ ANSWERED: Final = 1 << 27
 """Packet mark, us to kernel: this mark carries a decision."""
 DROPPED: Final = 1 << 28
 """Packet mark, us to kernel: and the packet itself is dropped."""
+LED: Final = 1 << 5
+"""Connection mark: somebody was asked where it goes."""
+REDIRECTED: Final = 1 << 29
+"""Packet mark, us to kernel: it goes elsewhere; the number of the place stands where answers have the generation."""
 
 EXACT_TTLS: Final = {0: "02:00:00:00:01:00", 255: "02:00:00:00:01:ff"}
 """TTLs that routing cannot leave on a packet (it takes one), set in FORWARD by the frame's source address."""
@@ -79,6 +85,9 @@ _NOT_TLS = "TAMPERLAB-NOT-TLS"
 _QUEUE = "TAMPERLAB-QUEUE"
 _INJECTED = "TAMPERLAB-INJECTED"
 _NOTRACK = "TAMPERLAB-NOTRACK"
+_LEAD = "TAMPERLAB-LEAD"
+_ASK = "TAMPERLAB-ASK"
+_REDIRECT = "TAMPERLAB-REDIRECT"
 MANGLE_CHAINS: Final = (_BOX, _DECIDED, _ANSWERED, _DATA, _TLS, _NOT_TLS, _QUEUE, _INJECTED)
 
 
@@ -97,7 +106,7 @@ class Wiring:
 
 def sysctls(plan: Plan) -> dict[str, str]:
     """Knobs of the network namespace, below /proc/sys; none when nothing is queued."""
-    if not plan.wants:
+    if not plan.wants and not plan.redirects:
         return {}
     idle_s = max(-(-plan.idle_ns // 10**9), 1)
     timeouts = {name: str(min(seconds, idle_s)) for name, seconds in UDP_TIMEOUTS_S.items()}
@@ -126,6 +135,53 @@ def remove_text(wiring: Wiring) -> str:
     mangle = [*_jumps("-D", wiring), *_removed(MANGLE_CHAINS)]
     raw = [f"-D PREROUTING -i {INJECT_INTO} -j {_NOTRACK}", *_removed((_NOTRACK,))]
     return _table("mangle", mangle) + _table("raw", raw)
+
+
+def redirect_mark(plan: Plan, to: Redirect) -> int:
+    """What a packet is marked with whose connection goes there."""
+    return REDIRECTED | plan.redirects.index(to) << GENERATION_SHIFT
+
+
+def redirect_text(plan: Plan, wiring: Wiring, *, family: int) -> str:
+    """What leads connections to other hosts: asked about in mangle, before nat, which then finds the answer's mark."""
+    lead = [
+        f"-A {_LEAD} {match} -m conntrack --ctstate NEW -m connmark --mark 0x0/{LED:#x} -j {_ASK}"
+        for want in plan.led
+        for match, _ in _matches(want)
+    ]
+    ask = [
+        f"-A {_ASK} -j CONNMARK --set-xmark {LED:#x}/{LED:#x}",
+        f"-A {_ASK} -j NFQUEUE --queue-num {wiring.queue}" + (" --queue-bypass" if wiring.fail_open else ""),
+    ]
+    nat = [
+        f"-A {_REDIRECT} -p {transport} -m mark "
+        f"--mark {redirect_mark(plan, to):#x}/{REDIRECTED | GENERATION_MASK:#x} -j DNAT --to-destination {place}"
+        for to in plan.redirects
+        if (place := _place(to, family))
+        for transport in ("tcp", "udp")
+    ]
+    return _table(
+        "mangle", [*_declared((_LEAD, _ASK)), *_lead_jumps("-A", wiring, _LEAD), *lead, *ask]
+    ) + _table("nat", [*_declared((_REDIRECT,)), *_lead_jumps("-A", wiring, _REDIRECT), *nat])
+
+
+def remove_redirect_text(wiring: Wiring) -> str:
+    """Takes away what `redirect_text` made; what was led elsewhere stays there. Fails where nothing is installed."""
+    return _table("mangle", [*_lead_jumps("-D", wiring, _LEAD), *_removed((_LEAD, _ASK))]) + _table(
+        "nat", [*_lead_jumps("-D", wiring, _REDIRECT), *_removed((_REDIRECT,))]
+    )
+
+
+def _lead_jumps(verb: str, wiring: Wiring, chain: str) -> list[str]:
+    return [f"{verb} PREROUTING -i {interface} -j {chain}" for interface in (wiring.inside, wiring.outside)]
+
+
+def _place(to: Redirect, family: int) -> str:
+    """As DNAT wants it; "" where connections of this family are left alone."""
+    address = to.address(family)
+    if not address or to.port is None:
+        return str(ip_address(address)) if address else ""
+    return f"[{ip_address(address)}]:{to.port}" if family == 6 else f"{ip_address(address)}:{to.port}"
 
 
 def _table(name: str, lines: Iterable[str]) -> str:
@@ -161,6 +217,8 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
     passed = f"{now | Offload.PASS:#x}/{decided:#x}"
     return [
         *_ttl_rules(family),
+        # Where a connection was led elsewhere, that was all that is done to it.
+        *([f"-A {_BOX} -m conntrack --ctstate DNAT -j RETURN"] if plan.redirects else []),
         # Nearly every packet of a busy box belongs to a connection that may pass: one rule for those.
         f"-A {_BOX} -p tcp ! --syn -m connmark --mark {passed} -j ACCEPT",
         f"-A {_BOX} -m connmark --mark {now:#x}/{GENERATION_MASK:#x} -j {_DECIDED}",

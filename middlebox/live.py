@@ -27,8 +27,8 @@ from middlebox.events import Event
 from middlebox.firewall import Firewall
 from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
-from middlebox.kernel import ANSWERED, DROPPED, FIRST, GENERATION_SHIFT, ORIGINAL, REPLY
-from middlebox.nfqueue import NEVER_NS, Overflow, Pace, Queue, QueuedPacket
+from middlebox.kernel import ANSWERED, DROPPED, FIRST, GENERATION_SHIFT, ORIGINAL, REPLY, redirect_mark
+from middlebox.nfqueue import NEVER_NS, PREROUTING, Overflow, Pace, Queue, QueuedPacket
 from middlebox.profile import Deployment
 from middlebox.wants import plan_for
 
@@ -61,6 +61,7 @@ class JudgesPackets(Protocol):
         *,
         first: bool,
     ) -> Decision: ...
+    def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision: ...
     def advance(self, now_ns: int) -> tuple[Event, ...]: ...
     def reload(self, deployments: Sequence[Deployment], now_ns: int) -> tuple[Event, ...]: ...
 
@@ -199,6 +200,9 @@ class Box:
         now = self._pace.now_ns = self._clock()
         self.packets += 1
         ingress = Side.INSIDE if packet.indev == self._inside_index else Side.OUTSIDE
+        if packet.hook == PREROUTING:
+            self._lead(packet, data, ingress, now)
+            return
         mark = packet.mark
         sent_by = None
         if mark & ORIGINAL:
@@ -210,11 +214,7 @@ class Box:
         try:
             decision = self._engine.handle(data, now, ingress, sent_by, first=first)
         except Exception as error:  # noqa: BLE001  a bug in the engine must not stop the traffic
-            self._engine_failed(error, data, now)
-            if self._fail_open:
-                packet.accept()
-            else:
-                packet.drop()
+            self._answer_after_failure(error, packet, data, now)
             return
         if decision is PASS:
             packet.accept()
@@ -222,6 +222,26 @@ class Box:
             self._answer(packet, decision, now)
         if self._engine.generation != self._generation:
             self._generation_changed(now)
+
+    def _lead(self, packet: QueuedPacket, data: bytes, ingress: Side, now: int) -> None:
+        """Say where a connection goes that begins; the packet comes again afterwards, unless it was redirected."""
+        try:
+            decision = self._engine.lead(data, now, ingress)
+        except Exception as error:  # noqa: BLE001  as above
+            self._answer_after_failure(error, packet, data, now)
+            return
+        if decision.redirect is not None:
+            packet.set_mark(redirect_mark(self._firewall.plan, decision.redirect))
+        packet.accept()
+        if decision.events:
+            self._log.write(decision.events)
+
+    def _answer_after_failure(self, error: Exception, packet: QueuedPacket, data: bytes, now: int) -> None:
+        self._engine_failed(error, data, now)
+        if self._fail_open:
+            packet.accept()
+        else:
+            packet.drop()
 
     def _answer(self, packet: QueuedPacket, decision: Decision, now: int) -> None:
         drop = decision.verdict is Verdict.DROP

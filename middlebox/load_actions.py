@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from middlebox.flow import Direction
 from middlebox.load_look import Fields, look_fields, read_delay, read_look, read_number
+from middlebox.load_redirect import read_redirect
 from middlebox.load_rewrite import read_rewrite
 from middlebox.load_sources import ProfileReader
 from middlebox.look import Constant, Look, Number, Uniform
@@ -41,7 +42,7 @@ from middlebox.reader import optional
 from middlebox.units import RATE_UNITS, parse_quantity
 from middlebox.yamlsource import Node, either, nearest
 
-IN_PATH_ONLY = ("drop", "rewrite", "throttle", "delay")
+IN_PATH_ONLY = ("drop", "rewrite", "throttle", "delay", "redirect")
 """What a tap with an injector cannot do."""
 
 BURST_BYTES = 16 * 1024
@@ -104,7 +105,7 @@ class ActionReader:
             "reset": self.reset, "close": self.close, "reply": self.reply, "dns": self.dns, "icmp": self.icmp,
             "drop": self.drop, "rewrite": lambda node: read_rewrite(reader, node), "throttle": self.throttle,
             "delay": self.delay, "mark": self.mark, "unmark": lambda node: Unmark(read_name(reader, node, "a mark")),
-            "log": self.log,
+            "redirect": lambda node: read_redirect(reader, node), "log": self.log,
         }  # fmt: skip
 
     def read(self, node: Node) -> tuple[Action, ...]:

@@ -13,6 +13,7 @@ from middlebox.dissect import QuicReading
 from middlebox.filters import CompiledFilter, FilterError, compile_filter
 from middlebox.load_actions import ActionReader, read_direction, read_key, read_name
 from middlebox.load_look import Fields, look_fields, read_delay
+from middlebox.load_redirect import check_redirect
 from middlebox.load_sources import ProfileReader
 from middlebox.profile import Case, Overlap, Placement, Reassembly, Residual, Rule, StateFrom, TcpReading
 from middlebox.reader import optional
@@ -66,7 +67,7 @@ class _RuleReader:
         for key in ("when", "probability"):
             if key in fields:
                 reader.cite(fields[key])
-        return Rule(
+        rule = Rule(
             name=optional(fields, "name", lambda n: read_name(reader, n, "a rule name"), ""),
             when=read_filter(reader, fields["when"]) if "when" in fields else _never(),
             do=optional(fields, "do", ActionReader(reader, self.placement, self.look).read, ()),
@@ -74,6 +75,9 @@ class _RuleReader:
             direction=optional(fields, "direction", lambda n: read_direction(reader, n), None),
             residual=optional(fields, "residual", self.residual, None),
         )
+        if {"when", "do"} <= fields.keys():
+            check_redirect(reader, fields, rule)
+        return rule
 
     def residual(self, node: Node) -> Residual:
         reader = self.reader

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue, Packet as QueuedPacket
 
-__all__ = ["NEVER_NS", "Overflow", "Pace", "Queue", "QueuedPacket"]
+__all__ = ["NEVER_NS", "PREROUTING", "Overflow", "Pace", "Queue", "QueuedPacket"]
 
 QUEUE_PACKETS: Final = 16_384
 """How many packets may wait for a verdict (chosen: a burst of one second at 16,000 packets a second)."""
@@ -32,6 +32,8 @@ SOCKET_BYTES: Final = 32 << 20
 """Receive buffer of the netlink socket; the kernel counts what does not fit as user_dropped (chosen)."""
 
 NEVER_NS: Final = 1 << 62
+PREROUTING: Final = 0
+"""`QueuedPacket.hook` of what has not been routed yet (linux/netfilter.h, NF_INET_PRE_ROUTING)."""
 
 _COPY_BYTES = 0xFFFF - 4  # the largest that fits a netlink attribute with its header
 _READ_BYTES = 0xFFFF + 1024  # one message: packet and its attributes

@@ -203,12 +203,18 @@ class Unmark:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Lead the connection to another host (in-path only); carried out by the kernel's NAT, so the filter of the rule
-    may only speak of ports, protocols and addresses."""
+    """Lead the connection to another host (in-path only). Decided at its first packet and carried out by the kernel's
+    NAT, so the filter of the rule may only speak of what that packet shows for the whole connection.
+
+    ipv4, ipv6: where to; b"" leaves connections of that version alone. port: None keeps the client's.
+    """
 
     ipv4: bytes
     ipv6: bytes
     port: int | None = None
+
+    def address(self, version: int) -> bytes:
+        return self.ipv4 if version == 4 else self.ipv6
 
 
 Action = (

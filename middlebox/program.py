@@ -13,7 +13,7 @@ from middlebox.dissect import DEFAULT_PORTS, datagram_dissector_for, dissector_f
 from middlebox.dissect.base import Dissector
 from middlebox.flow import Direction
 from middlebox.packet import FIN, PROTOCOL_TCP, RST
-from middlebox.profile import Action, Profile, Rewrite, Rule
+from middlebox.profile import Action, Profile, Redirect, Rewrite, Rule
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,16 @@ class Program:
 
     @cached_property
     def rules(self) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
-        """Rules by direction of the packets they look at."""
+        """Rules by direction of the packets they look at; those that redirect are asked before there is a direction."""
+        judging = [rule for rule in self.profile.rules if not redirects(rule)]
         return tuple(  # type: ignore[return-value]
-            tuple(r for r in self.profile.rules if r.direction in (None, direction))
-            for direction in Direction
+            tuple(r for r in judging if r.direction in (None, direction)) for direction in Direction
         )
+
+    @cached_property
+    def redirects(self) -> tuple[Rule, ...]:
+        """Rules that lead connections elsewhere."""
+        return tuple(filter(redirects, self.profile.rules))
 
     @cached_property
     def protocols(self) -> frozenset[str]:
@@ -104,6 +109,10 @@ class Program:
             wanted_fields=self.fields,
             join_records=self.profile.tcp.join_tls_records,
         )
+
+
+def redirects(rule: Rule) -> bool:
+    return any(isinstance(action, Redirect) for action in rule.do)
 
 
 def all_actions(rule: Rule) -> tuple[Action, ...]:

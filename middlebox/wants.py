@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from middlebox.dissect import DEFAULT_PORTS
 from middlebox.filters import Selector
-from middlebox.packet import FIN, RST, SYN
+from middlebox.packet import FIN, PROTOCOL_TCP, PROTOCOL_UDP, RST, SYN
 from middlebox.profile import (
     DEFAULT_IDLE_NS,
     Delay,
@@ -18,16 +18,20 @@ from middlebox.profile import (
     Drop,
     KeyPart,
     Profile,
+    Redirect,
     Residual,
     Rewrite,
     Rule,
     StateFrom,
     Throttle,
 )
+from middlebox.program import redirects
 
 Ports = tuple[tuple[int, int], ...]
 """Ranges, both ends included."""
 
+_ALL_PORTS: Ports = ((0, 0xFFFF),)
+_TRANSPORTS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp"}
 _STARTTLS = ("smtp", "imap", "pop")
 """Where TLS may come later in a connection."""
 
@@ -45,6 +49,15 @@ class Want:
     peer_ports: Ports | None
     every_segment: bool
     tls: bool = False
+
+    def concerns(self, protocol: int, sport: int, dport: int) -> bool:
+        """Whether packets of this IP protocol between these ports are among them, one way or the other."""
+        if self.transport != "any" and self.transport != _TRANSPORTS.get(protocol, "other"):
+            return False
+        ours, peers = self.ports or _ALL_PORTS, self.peer_ports or _ALL_PORTS
+        return any(
+            _holds(ours, here) and _holds(peers, there) for here, there in ((sport, dport), (dport, sport))
+        )
 
     def __str__(self) -> str:
         ports = " and ".join(_in_words(p) for p in (self.ports, self.peer_ports) if p is not None)
@@ -66,6 +79,10 @@ class Plan:
     checks_checksum: bool = True
     idle_ns: int = DEFAULT_IDLE_NS
     """How long the most forgetful box remembers a connection that is idle."""
+    redirects: tuple[Redirect, ...] = ()
+    """Where connections may be led, each place once."""
+    led: tuple[Want, ...] = ()
+    """Whose first packets user space has to be asked about for that."""
 
     @property
     def sees_syn(self) -> bool:
@@ -79,19 +96,27 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
     flags = 0
     profiles = [profile for deployment in deployments for profile in deployment.profiles()]
     for profile in profiles:
-        mine = [want for rule in profile.rules for want in _wants_of(rule, profile, punishing=punishing)]
+        judging = [rule for rule in profile.rules if not redirects(rule)]
+        mine = [want for rule in judging for want in _wants_of(rule, profile, punishing=punishing)]
         wants.update(dict.fromkeys(mine))
         if any(w.transport in ("tcp", "any") for w in mine):
             flags |= _flags_of(profile)
     needed = [w for w in wants if not any(_covers(other, w) for other in wants)]
     # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it.
     checks_checksum = any(profile.tcp.checks_checksum for profile in profiles)
+    leading = [rule for profile in profiles for rule in profile.rules if redirects(rule)]
+    places = [action for rule in leading for action in rule.do if isinstance(action, Redirect)]
+    led = [
+        _want_of(selector, every_segment=True) for rule in leading for selector in rule.when.needs.selectors
+    ]
     return Plan(
         tuple(sorted(needed, key=lambda want: want.tls)),
         flags,
         whole_packets=not any(_handles_packets_singly(rule) for p in profiles for rule in p.rules),
         checks_checksum=checks_checksum,
         idle_ns=min((p.tcp.idle_ns for p in profiles), default=DEFAULT_IDLE_NS),
+        redirects=tuple(dict.fromkeys(places)),
+        led=tuple(dict.fromkeys(led)),
     )
 
 
@@ -160,6 +185,10 @@ def _covers(wide: Want, narrow: Want) -> bool:
         and wide.every_segment >= narrow.every_segment
         and wide.tls <= narrow.tls
     )
+
+
+def _holds(ports: Ports, port: int) -> bool:
+    return any(low <= port <= high for low, high in ports)
 
 
 def _in_words(ports: Ports) -> str:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Any
 
 from middlebox.packet import SYN, Packet, decode, flag_letters
@@ -58,6 +59,7 @@ def explain(
     by_identity: dict[tuple[object, ...], list[Journey]] = defaultdict(list)
     for journey in journeys:
         by_identity[_identity(journey.packet)].append(journey)
+    _join_redirected(by_kind["connection_redirected"], journeys)
     disagreements += _explain_rewritten(by_kind["packet_rewritten"], by_identity, journeys)
     disagreements += _explain_forged(by_kind["packet_forged"], journeys, box)
     disagreements += [
@@ -94,6 +96,50 @@ def without_cut_off(
         return last_ns > ended_ns - BOX_TRANSIT_NS or (flow in earlier and flow not in opened)
 
     return [d for d in disagreements if d.event is not None or d.journey is None or not cut_off(d.journey)]
+
+
+# --- redirected ----------------------------------------------------------------------------------------------------
+
+
+def _join_redirected(events: list[Event], journeys: list[Journey]) -> None:
+    """A packet of a connection that was led elsewhere goes on with another address, and all else as it was.
+
+    Its journey's packet is the one on the client's side of the box, whichever way it goes: there the connection is what
+    the client means it to be.
+    """
+    waiting: dict[tuple[object, ...], list[Journey]] = defaultdict(list)
+    ends = {_ends_of(event): (ip_address(event["to"]).packed, event["to_port"]) for event in events}
+    if not ends:
+        return
+    for journey in journeys:
+        if journey.ended_at == 1:
+            waiting[_addressed(journey.packet, ends)].append(journey)
+    for changed in [journey for journey in journeys if journey.began_at == 2]:
+        candidates = waiting.get(_addressed(changed.packet, ends))
+        if candidates:
+            original = candidates.pop(0)
+            original.places = (*original.places[:2], *changed.places[2:])
+            _join(original, changed, journeys)
+            if (changed.packet.dst, changed.packet.dport, changed.packet.src, changed.packet.sport) in ends:
+                original.packet, original.leaves_as = changed.packet, original.packet
+
+
+_Ends = tuple[bytes, int, bytes, int]
+
+
+def _ends_of(event: Event) -> _Ends:
+    flow = event["flow"]
+    return (
+        ip_address(flow["client"]).packed, flow["client_port"],
+        ip_address(flow["server"]).packed, flow["server_port"],
+    )  # fmt: skip
+
+
+def _addressed(p: Packet, ends: Mapping[_Ends, tuple[bytes, int]]) -> tuple[object, ...]:
+    """A packet as it is between its client and the host that it was led to."""
+    src, dst = (p.src, p.sport), (p.dst, p.dport)
+    src, dst = ends.get((*dst, *src), src), ends.get((*src, *dst), dst)
+    return src, dst, p.protocol, p.ip_id, p.flags, p.seq, p.ack, p.payload
 
 
 # --- rewritten -----------------------------------------------------------------------------------------------------

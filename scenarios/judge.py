@@ -131,6 +131,8 @@ def comment_on(journey: Journey) -> str:
         notes.append("FROM NOWHERE: left the box, never went in, and no event says that it was forged")
     if (rewritten := journey.rewritten) is not None:
         notes.append(f"REWRITTEN by {rewritten['profile']}/{rewritten['rule']}")
+    elif journey.redirected:
+        notes.append("REDIRECTED: its connection was led to another host")
     elif journey.leaves_as is not None:
         notes.append("TRANSLATED: sequence numbers moved, as data before it changed in length")
     if (dropped := journey.dropped) is not None:

@@ -34,6 +34,6 @@ STAGES = ("syn", "handshake", "data", "fin")
 
 EVENTS = (
     "flow_seen", "rule_matched", "packet_forged", "packet_dropped", "packet_rewritten", "packet_held",
-    "residual_started", "residual_hit", "residual_ended", "profile_changed", "reload_failed",
+    "residual_started", "residual_hit", "residual_ended", "connection_redirected", "profile_changed", "reload_failed",
 )  # fmt: skip
 """Events of the box that an `events:` expectation can count and a `wait:` can wait for."""

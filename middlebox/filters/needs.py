@@ -58,7 +58,8 @@ class Needs:
     """`protocols`: dissectors to run. `fields`: the dissected fields that are read. `reads_payload`: payload bytes
     are looked at, dissected or not. `window_bytes`: how much of the stream before a payload must be at hand.
     `directions`: those whose packets can match. `wireshark`: only Wireshark's fields are used, so the filter can be
-    pasted there. `counts`: how much of the flow has been seen matters."""
+    pasted there. `counts`: how much of the flow has been seen matters. `per_flow`: the answer is the same for every
+    packet of a flow and direction."""
 
     protocols: frozenset[str]
     fields: frozenset[str]
@@ -68,6 +69,7 @@ class Needs:
     directions: frozenset[Direction]
     wireshark: bool
     counts: bool
+    per_flow: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def needs_of(test: TypedTest) -> Needs:
         directions=frozenset().union(*(region.directions for region in regions)),
         wireshark=not any(field.origin is Origin.OWN for field in fields),
         counts=any(field.grows for field in fields),
+        per_flow=all(field.per_flow for field in fields),
     )
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from middlebox.events import Trigger, packet_rewritten
+from middlebox.events import Trigger, connection_redirected, packet_rewritten
 from middlebox.flow import Direction
 from middlebox.packet import decode
 from scenarios.explanation import Disagreement, explain, without_cut_off
-from scenarios.journeys import Journey, collect
+from scenarios.journeys import Journey, World, collect
 from scenarios.report.ladder import ladder
-from tests.unit.staged import BEGIN_NS, PLACES, Stage, handshake, starttls_block
+from tests.unit.staged import BEGIN_NS, PLACES, Stage, handshake, is_inside, starttls_block
 from tests.unit.test_scenarios_report_ladder import ends
 
 
@@ -204,3 +204,33 @@ def test_explanation_forged_packet_that_may_get_lost_need_not_arrive() -> None:
     stage.captures["sim1"] = [c for c in stage.captures["sim1"] if not c.packet.flags & 4]
     journeys = collect(stage.sorted(), stage.world)
     assert explain(journeys, stage.events, may_get_lost=lambda journey: True) == []
+
+
+def test_explanation_joins_the_two_sides_of_a_redirected_connection() -> None:
+    """Each packet is one journey, seen as the client sees the connection; without the event it is a disagreement."""
+    inside, outside = Stage(), Stage(server="203.0.113.26")
+    for stage in (inside, outside):
+        handshake(stage)
+        stage.send("client", "PA", b"EHLO client\r\n")
+        stage.send("server", "PA", b"250 ok\r\n")
+    captures = {place: inside.captures[place] for place in ("sim1", "box-inside")}
+    captures |= {"box-outside": outside.captures["box-outside"], "provider": outside.captures["mail"]}
+    world = World(
+        {
+            Stage.pack(inside.client): "sim1",
+            Stage.pack(inside.server): "mail",
+            Stage.pack(outside.server): "provider",
+        },
+        is_inside,
+    )
+    event = connection_redirected(
+        BEGIN_NS, inside.flow, rule="r", profile="p", to=Stage.pack(outside.server), to_port=587
+    ).as_json()
+    journeys = collect(captures, world)
+    assert explain(journeys, [event]) == []
+    assert len(journeys) == 5
+    assert all(j.redirected and j.arrived and len(j.seen) == 4 for j in journeys)
+    assert {frozenset((j.packet.src, j.packet.dst)) for j in journeys} == {
+        frozenset((Stage.pack(inside.client), Stage.pack(inside.server)))
+    }
+    assert explain(collect(captures, world), []) != []
