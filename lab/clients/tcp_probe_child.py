@@ -130,9 +130,12 @@ def talk(settings: Settings, number: int) -> tuple[str, int]:
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(settings["time_limit_s"])
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            connection.bind(("", settings["source_port"] + number if settings["source_port"] else 0))
+            if settings["source_port"]:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                connection.bind(("", settings["source_port"] + number))
+            else:
+                connection.bind(("", 0))
         except OSError as error:
             return f"errno {error.errno}", 0
         word = talk_on(connection, settings, number)

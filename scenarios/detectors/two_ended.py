@@ -8,7 +8,8 @@ capture shows leaving, was sent by somebody in between; the same the other way r
 How packets are matched. What no router changes (addresses, ports, sequence and acknowledgment number, flags, window,
 IP ID, options, payload) makes a packet's identity; the TTL does not, as it changes on the way and a forger may choose
 it. Packets of one identity are paired arrival by arrival with sendings, in time order: a genuine RST explains one
-arrival, not two, and only one that comes late enough after it to have made the journey. A genuine packet that got lost
+arrival, not two, and only one that comes late enough after it to have made the journey; how long that takes at least,
+all connections between the two ends show together. A genuine packet that got lost
 leaves a sending without arrival, which is no finding. Clocks of the two captures may differ: the difference is taken
 from the packets that crossed both ways.
 
@@ -81,9 +82,20 @@ def find_unsent_resets(
     client_addresses = client_addresses or own_addresses(client)
     server_addresses = server_addresses or own_addresses(server)
     flows = _by_flow(client, server, client_addresses, server_addresses)
+    journeys = {flow: _journeys(flow, *packets) for flow, packets in flows.items()}
+    # All connections between the two take one path, so what any packet shows of it counts for all of them.
+    there = [t for to_server, _ in journeys.values() for t in to_server.transits_ns()]
+    back = [t for _, to_client in journeys.values() for t in to_client.transits_ns()]
+    ahead_ns = _clock_ahead_ns(there, back)
     findings: list[Finding] = []
-    for flow, (at_client, at_server) in flows.items():
-        findings += _judge_flow(flow, at_client, at_server)
+    for flow, (to_server, to_client) in journeys.items():
+        for towards, journey, transits, shift_ns in (
+            ("client", to_client, back, ahead_ns),
+            ("server", to_server, there, -ahead_ns),
+        ):
+            fastest_ns = max(min(transits, default=0) + shift_ns, 0)
+            unsent = journey.unsent_resets(fastest_ns, shift_ns=shift_ns)
+            findings += [_finding(flow, towards, captured, why) for captured, why in unsent]
     return sorted(findings, key=lambda finding: finding.time_ns)
 
 
@@ -139,7 +151,10 @@ def _openers(packets: Iterable[Captured]) -> set[FlowId]:
     return openers
 
 
-def _judge_flow(flow: FlowId, at_client: list[Captured], at_server: list[Captured]) -> list[Finding]:
+def _journeys(
+    flow: FlowId, at_client: list[Captured], at_server: list[Captured]
+) -> tuple[_Journey, _Journey]:
+    """What travelled to the server, and what to the client."""
     client, _, server, _ = flow
     to_server = _Journey(
         sent=[c for c in at_client if c.packet.src == client],
@@ -149,11 +164,7 @@ def _judge_flow(flow: FlowId, at_client: list[Captured], at_server: list[Capture
         sent=[c for c in at_server if c.packet.src == server],
         arrived=[c for c in at_client if c.packet.src == server],
     )
-    ahead_ns = _clock_ahead_ns(to_server, to_client)
-    to_server.shift_arrivals(-ahead_ns)
-    to_client.shift_arrivals(ahead_ns)
-    findings = [_finding(flow, "client", captured, why) for captured, why in to_client.unsent_resets()]
-    return findings + [_finding(flow, "server", captured, why) for captured, why in to_server.unsent_resets()]
+    return to_server, to_client
 
 
 def _finding(flow: FlowId, towards: str, captured: Captured, why: str) -> Finding:
@@ -175,25 +186,22 @@ class _Journey:
     def __init__(self, *, sent: list[Captured], arrived: list[Captured]) -> None:
         self.sent = _by_identity(sent)
         self.arrived = _by_identity(arrived)
-        self.shift_ns = 0
-
-    def shift_arrivals(self, shift_ns: int) -> None:
-        """Read the receiver's clock as the sender's: this much is added to every arrival."""
-        self.shift_ns = shift_ns
 
     def transits_ns(self) -> list[int]:
-        """How long each packet took that left once and arrived once, RSTs aside: surely the same packet."""
+        """How long each packet took that left once and arrived once, RSTs aside: surely the same packet. By the clocks
+        of the two ends, as they are."""
         transits = []
         for identity, sent in self.sent.items():
             arrived = self.arrived.get(identity, ())
             if len(sent) == len(arrived) == 1 and not sent[0].packet.flags & RST:
-                transits.append(arrived[0].time_ns + self.shift_ns - sent[0].time_ns)
+                transits.append(arrived[0].time_ns - sent[0].time_ns)
         return transits
 
-    def unsent_resets(self) -> list[tuple[Captured, str]]:
-        """Arrived RSTs that no sending explains, each with the reason in words."""
-        transits = self.transits_ns()
-        fastest_ns = max(min(transits, default=0), 0)
+    def unsent_resets(self, fastest_ns: int, *, shift_ns: int) -> list[tuple[Captured, str]]:
+        """Arrived RSTs that no sending explains, each with the reason in words.
+
+        fastest_ns: the least time that the journey takes; shift_ns: reads the receiver's clock as the sender's.
+        """
         unsent: list[tuple[Captured, str]] = []
         for identity, arrived in self.arrived.items():
             if not arrived[0].packet.flags & RST:
@@ -201,7 +209,7 @@ class _Journey:
             sent = self.sent.get(identity, [])
             genuine = pair(
                 [c.time_ns for c in sent],
-                [c.time_ns + self.shift_ns for c in arrived],
+                [c.time_ns + shift_ns for c in arrived],
                 least_ns=int(fastest_ns * MIN_TRANSIT_SHARE),
                 usual_ns=fastest_ns,
             )
@@ -219,9 +227,8 @@ def _by_identity(packets: list[Captured]) -> dict[bytes, list[Captured]]:
     return dict(grouped)
 
 
-def _clock_ahead_ns(to_server: _Journey, to_client: _Journey) -> int:
+def _clock_ahead_ns(there: Sequence[int], back: Sequence[int]) -> int:
     """How far the server's clock is ahead of the client's, 0 where one clock explains all transit times."""
-    there, back = to_server.transits_ns(), to_client.transits_ns()
     if not there or not back or (min(there) >= 0 and min(back) >= 0):
         return 0
     return (min(there) - min(back)) // 2

