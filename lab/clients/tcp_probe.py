@@ -36,10 +36,8 @@ _TAKES = {
     "tls": _TALK | {"records", "tls_version"},
     "hello": _TALK | {"records", "tls_version", "esni"},
     "send": _TALK - {"host"} | {"send", "random"},
-    "udp": frozenset({"send", "random", "source_port"}),
-    "packets": frozenset(
-        {"host", "packets", "source_port", "handshake", "timestamps", "tls_version", "esni", "random"}
-    ),
+    "udp": frozenset({"send", "random", "source_port", "connections", "apart"}),
+    "packets": _TALK - {"segments"} | {"packets", "handshake", "tls_version", "esni", "random"},
 }
 
 _OUTCOME_OF_WORD = {

@@ -102,8 +102,8 @@ def opening(settings: Settings, number: int) -> bytes:
         return http_request(settings)
     if settings["kind"] == "hello":
         return client_hello(settings)
-    said: str = settings["send"]
-    return random_bytes(settings, number) if settings["random"] else said.encode("latin-1")
+    said: bytes = settings["send"].encode("latin-1")
+    return said + random_bytes(settings, number)
 
 
 def in_records(hello: bytes, sizes: list[int]) -> bytes:
@@ -193,7 +193,7 @@ def say_datagram(settings: Settings, number: int) -> tuple[str, int]:
     """One datagram, and nothing is expected. `sent`, and the port."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
-        sender.bind(("", settings["source_port"] or 0))
+        sender.bind(("", settings["source_port"] + number if settings["source_port"] else 0))
         sender.sendto(opening(settings, number), (settings["server"], settings["port"]))
         return "sent", int(sender.getsockname()[1])
 
@@ -201,10 +201,10 @@ def say_datagram(settings: Settings, number: int) -> tuple[str, int]:
 # --- raw packets ---------------------------------------------------------------------------------------------------
 
 
-def throw(settings: Settings, _number: int) -> tuple[str, int]:
+def throw(settings: Settings, number: int) -> tuple[str, int]:
     """Send the packets as they are written; nothing is expected. `sent`, and the port."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
-    port = settings["source_port"] or random.randrange(20_000, 30_000)
+    port = settings["source_port"] + number if settings["source_port"] else random.randrange(20_000, 30_000)
     seq, ack, held = ISN, ACK, None
     if settings["handshake"]:
         held = socket.socket(family, socket.SOCK_STREAM)
@@ -216,7 +216,7 @@ def throw(settings: Settings, _number: int) -> tuple[str, int]:
     made = {p["content"]: content_of(p["content"], settings) for p in settings["packets"] if p.get("content")}
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         source = source_address(family, settings)
-        for number, packet in enumerate(settings["packets"]):
+        for place, packet in enumerate(settings["packets"]):
             if packet.get("after_s"):
                 time.sleep(packet["after_s"])
             content = packet.get("content")
@@ -226,7 +226,7 @@ def throw(settings: Settings, _number: int) -> tuple[str, int]:
             here = first + packet["seq"] if "seq" in packet else seq
             ends = (port, settings["port"])
             segment = tcp_segment(packet, ends, here, packet.get("ack", ack), flags, payload)
-            data = ip_packet(source, settings["server"], segment, packet, FIRST_IP_ID + number)
+            data = ip_packet(source, settings["server"], segment, packet, FIRST_IP_ID + place)
             raw.sendto(data, (settings["server"], 0))
             if "seq" not in packet:
                 seq += len(payload) + bool(flags & FLAGS["S"]) + bool(flags & FLAGS["F"])
