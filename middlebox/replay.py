@@ -62,7 +62,7 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it. `others`: frames that carry no IP; they are copied."""
+    """What came of it. `others`: frames that carry no IP; they are copied. The names are those of `run_ended`."""
 
     packets: int = 0
     others: int = 0
@@ -70,11 +70,18 @@ class Replayed:
     dropped: int = 0
     rewritten: int = 0
     held: int = 0
-    errors: int = 0
+    engine_errors: int = 0
+    ended_ns: int = 0
 
     @property
     def valid(self) -> bool:
-        return not self.errors
+        return not self.engine_errors
+
+    def as_details(self) -> dict[str, object]:
+        """For `run_ended`."""
+        counts = asdict(self)
+        del counts["ended_ns"]
+        return {"valid": self.valid, **counts}
 
 
 class Sides:
@@ -189,7 +196,7 @@ class _Tape:
     def take(self, decision: Decision, frame: Frame, offset: int, now_ns: int) -> None:
         """Write down one answer that is not just "let it pass"."""
         time_ns, interface, whole = frame
-        comments = _comments(decision.events)
+        comment, comments = _comments(decision.events)
         passed = whole
         if decision.replacement is not None:
             passed = frame_like(whole, offset, interface.link_type, decision.replacement, turned=False)
@@ -198,9 +205,9 @@ class _Tape:
             self.result.dropped += 1
         elif decision.hold_until_ns > now_ns:
             self.result.held += 1
-            self._put_off(decision.hold_until_ns, interface, passed, "")
+            self._put_off(decision.hold_until_ns, interface, passed, comment)
         elif self.writer is not None:
-            self.writer.write(time_ns, interface, passed, comment=comments.get(passed[offset:], ""))
+            self.writer.write(time_ns, interface, passed, comment=comment)
         for forged in decision.forged:
             self.result.forged += 1
             turned = not _same_source(forged.data, whole[offset:])
@@ -222,17 +229,23 @@ def _same_source(one: bytes, other: bytes) -> bool:
     return one[12:16] == other[12:16] if one[0] >> 4 == 4 else one[8:24] == other[8:24]
 
 
-def _comments(happened: Iterable[Event]) -> dict[bytes, str]:
-    """What Wireshark shows beside packets that were made or changed, by their bytes."""
-    comments = {}
+def _comments(happened: Iterable[Event]) -> tuple[str, dict[bytes, str]]:
+    """What Wireshark shows beside the packet that was looked at, and beside those that were made, by their bytes.
+
+    The words are those of a live run's captures (docs/runs.md).
+    """
+    notes, made = [], {}
     for event in happened:
-        by = "by rule {rule} of {profile}".format(**event.details) if "rule" in event.details else ""
+        by = "{profile}/{rule}".format(**event.details) if "rule" in event.details else ""
         if event.kind == "packet_forged":
+            trigger = "trigger {flags} seq {seq} length {length}".format(**event.details["trigger"])
             data = bytes.fromhex(event.details["packet"])
-            comments[data] = f"tamperlab: forged towards the {event.details['towards']} {by}"
+            made[data] = f"FORGED by {by}, towards {event.details['towards']}, {trigger}"
         elif event.kind == "packet_rewritten":
-            comments[bytes.fromhex(event.details["rewritten"])] = f"tamperlab: rewritten {by}"
-    return comments
+            notes.append(f"REWRITTEN by {by}")
+        elif event.kind == "rule_matched":
+            notes.append(f"TRIGGER of rule {by} ({', '.join(event.details['actions'])})")
+    return "; ".join(notes), made
 
 
 def replay(
@@ -273,8 +286,8 @@ def replay(
                 try:
                     decision = handle(data, now_ns, side_of(data))
                 except Exception as error:  # noqa: BLE001  a bug: the packet passes, the run is invalid
-                    result.errors += 1
-                    if result.errors <= ERRORS_WRITTEN:
+                    result.engine_errors += 1
+                    if result.engine_errors <= ERRORS_WRITTEN:
                         tape.note((_engine_error(error, data, now_ns),))
             if decision is not PASS:
                 tape.take(decision, frame, offset, now_ns)
@@ -286,6 +299,7 @@ def replay(
         if output is not None:
             output.write(time_ns, interface, whole)
     tape.write_due(_NEVER_NS)
+    result.ended_ns = now_ns
     return result
 
 
@@ -318,7 +332,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = replay(
                 arguments.capture, engine, inside=arguments.inside or INSIDE, output=output, log=log
             )
-            log.write([events.run_ended(start_ns, {"valid": result.valid, **asdict(result)})])
+            log.write([events.run_ended(max(start_ns, result.ended_ns), result.as_details())])
     except (ProfileError, CaptureError) as error:
         print(error, file=sys.stderr)
         return 2
