@@ -90,6 +90,16 @@ class Stack:
         self._note_generations()
         return whole.decision(self._common(key, let_go))
 
+    def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+        """As `Engine.lead`: where the first box leads the connection that leads it anywhere."""
+        said: list[Event] = []
+        for engine in self._engines if ingress is Side.INSIDE else reversed(self._engines):
+            decision = engine.lead(data, now_ns, ingress)
+            said += decision.events
+            if decision.redirect is not None:
+                return Decision(events=tuple(said), redirect=decision.redirect)
+        return Decision(events=tuple(said)) if said else PASS
+
     def _remembered(self, key: _Key | None, *, starts_anew: bool) -> _LetGo:
         """Who has let go of this connection so far."""
         if key is not None and starts_anew:
