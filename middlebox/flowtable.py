@@ -85,7 +85,7 @@ class Flow:
     __slots__ = (
         "key", "client_side", "last_ns", "generation", "program", "subscriber", "dissector", "alive",
         "live", "live_for", "halves", "handshake", "packets", "bytes", "own_marks", "marks", "direction", "ingress",
-        "stopped", "blocked", "treated", "policer", "translation", "names",
+        "stopped", "blocked", "treated", "policer", "translation",
     )  # fmt: skip
 
     def __init__(self, key: EndKey, client_side: Side, now_ns: int) -> None:
@@ -109,7 +109,6 @@ class Flow:
         self.blocked = NOT_BLOCKED  # per direction: the rule that stopped it
         self.policer: Policer | None = None
         self.translation: Translation | None = None
-        self.names: FlowName | None = None
 
     @property
     def data_packets(self) -> int:
@@ -151,11 +150,9 @@ class Flow:
 
     @property
     def name(self) -> FlowName:
-        """The connection as events name it."""
-        if self.names is None:
-            client, port, server, server_port = self.key
-            self.names = FlowName(client, port & 0xFFFF, server, server_port & 0xFFFF, port >> 16)
-        return self.names
+        """The connection as events name it; made anew each time, since most are named once and remembered long."""
+        client, port, server, server_port = self.key
+        return FlowName(client, port & 0xFFFF, server, server_port & 0xFFFF, port >> 16)
 
 
 SECOND_CHANCES = 4
