@@ -16,12 +16,20 @@ from middlebox.events import Event
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
 from middlebox.profile import Deployment
+from middlebox.wants import plan_for
 
 CONNECTIONS_REMEMBERED = 200_000
 """Of which some boxes have let go and others not (chosen); the oldest is forgotten, and shown to all again."""
 
+PORTS_REMEMBERED = 65_536
+"""Pairs of ports of which it is known whom they concern (chosen)."""
+
 _Key = tuple[bytes, int, bytes, int, int]
-_LetGo = list[Offload]
+_LetGo = list[int]
+"""Of each box, the bits of `Offload`: whole numbers, since every packet of every connection is asked about."""
+
+_PASS, _DROP = int(Offload.PASS), int(Offload.DROP)
+_OFFLOADS = tuple(Offload(bits) for bits in range(16))
 
 
 class Stack:
@@ -31,6 +39,8 @@ class Stack:
         self._engines = tuple(engines)
         self._let_go: dict[_Key, _LetGo] = {}
         self._generations = [engine.generation for engine in self._engines]
+        self._wants = [plan_for(engine.deployment).wants for engine in self._engines]
+        self._strangers: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self.generation = 1
 
     @property
@@ -56,6 +66,8 @@ class Stack:
         """Each box takes up its own deployment; there are as many as there are boxes."""
         pairs = zip(self._engines, deployments, strict=True)
         happened = tuple(event for engine, deployment in pairs for event in engine.reload(deployment, now_ns))
+        self._wants = [plan_for(deployment).wants for deployment in deployments]
+        self._strangers.clear()
         self._note_generations()
         return happened
 
@@ -74,16 +86,18 @@ class Stack:
             self.generation = self._engines[0].generation
             return decision
         p = wire.decode(data)
-        key = None if p is None else _key_of(p)
-        let_go = self._remembered(key, starts_anew=first or (p is not None and _is_syn(p)))
+        if p is None:
+            return PASS
+        key = _key_of(p)
+        let_go = self._remembered(key, p, starts_anew=first or _is_syn(p))
         whole = _Answer()
         order = range(len(self._engines)) if ingress is Side.INSIDE else reversed(range(len(self._engines)))
         for number in order:
-            if let_go[number] & Offload.PASS == Offload.PASS:
+            if let_go[number] & _PASS == _PASS:
                 continue
             decision = self._engines[number].handle(whole.data or data, now_ns, ingress, sent_by, first=first)
             if decision is not PASS:
-                let_go[number] |= decision.offload
+                let_go[number] |= int(decision.offload)
                 whole.add(decision)
             if whole.verdict is Verdict.DROP:
                 break
@@ -100,27 +114,35 @@ class Stack:
                 return Decision(events=tuple(said), redirect=decision.redirect)
         return Decision(events=tuple(said)) if said else PASS
 
-    def _remembered(self, key: _Key | None, *, starts_anew: bool) -> _LetGo:
-        """Who has let go of this connection so far."""
-        if key is not None and starts_anew:
+    def _remembered(self, key: _Key, p: Packet, *, starts_anew: bool) -> _LetGo:
+        """Who has let go of this connection so far; whom its ports do not concern has from the beginning."""
+        if starts_anew:
             self._let_go.pop(key, None)
-        known = None if key is None else self._let_go.get(key)
-        return known or [Offload.NONE] * len(self._engines)
+        elif (known := self._let_go.get(key)) is not None:
+            return known
+        ends = (p.protocol, p.sport, p.dport)
+        strangers = self._strangers.get(ends)
+        if strangers is None:
+            if len(self._strangers) >= PORTS_REMEMBERED:
+                self._strangers.clear()
+            strangers = self._strangers[ends] = tuple(
+                0 if any(want.concerns(*ends) for want in wants) else _PASS for wants in self._wants
+            )
+        return list(strangers)
 
-    def _common(self, key: _Key | None, let_go: _LetGo) -> Offload:
+    def _common(self, key: _Key, let_go: _LetGo) -> Offload:
         """What the kernel may do by itself: pass what all boxes pass, drop what one of them drops."""
-        passed, dropped = Offload.PASS, Offload.NONE
+        passed, dropped = _PASS, 0
         for offload in let_go:
             passed &= offload
-            dropped |= offload & Offload.DROP
-        if key is not None:
-            if passed == Offload.PASS:
-                self._let_go.pop(key, None)
-            elif any(let_go):
-                if len(self._let_go) >= CONNECTIONS_REMEMBERED:
-                    del self._let_go[next(iter(self._let_go))]
-                self._let_go[key] = let_go
-        return passed | dropped
+            dropped |= offload & _DROP
+        if passed == _PASS:
+            self._let_go.pop(key, None)
+        elif any(let_go):
+            if len(self._let_go) >= CONNECTIONS_REMEMBERED:
+                del self._let_go[next(iter(self._let_go))]
+            self._let_go[key] = let_go
+        return _OFFLOADS[passed | dropped]
 
     def _note_generations(self) -> None:
         generations = [engine.generation for engine in self._engines]
