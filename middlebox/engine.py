@@ -21,7 +21,7 @@ from middlebox.events import Event
 from middlebox.flow import Direction, Side
 from middlebox.flowtable import EndKey, Flow, FlowTable
 from middlebox.judgement import Judgement
-from middlebox.live_rules import LiveRulesTable, offload_of_stopped
+from middlebox.live_rules import LiveRulesTable, blocked_directions, offload_of_stopped
 from middlebox.packet import ACK, PROTOCOL_TCP, SYN, Packet
 from middlebox.profile import Deployment, StateFrom, TcpReading
 from middlebox.program import Program
@@ -125,8 +125,8 @@ class Engine:
     ) -> Decision:
         """Judge one packet (bytes from the IP header on) that came in from `ingress`.
 
-        What a kernel that tracks connections knows, and a capture does not: `sent_by`, which end sent it; `first`,
-        that it is the first one of its connection, whatever is remembered of the same ports.
+        What a kernel knows, and a capture does not: `sent_by`, which end sent it; `first`, that it is the first one of
+        its connection, whatever is remembered of the same ports.
         """
         p = wire.decode(data)
         if p is None:
@@ -155,9 +155,10 @@ class Engine:
             return self._leave_alone(p, flow)
         flow.packets += 1
         flow.bytes += len(data)
-        judgement = None
-        if flow.stopped or self._residuals.in_force:
-            judgement = self._judged_before(p, flow, program, now_ns)
+        if program.meters:
+            flow.account.bytes += len(data)
+        known = flow.stopped or self._residuals.in_force
+        judgement = self._judged_before(p, flow, program, now_ns) if known else None
         if judgement is None:
             judgement = self._judge(p, flow, program, now_ns)
         if flow.treated or (judgement is not None and judgement.flags is not None):
@@ -165,14 +166,16 @@ class Engine:
             self._enforcement.treat(judgement)
         if judgement is not None:
             return self._conclude(judgement, opened=opened)
-        in_force = self._residuals.in_force
-        if p.flags & program.ending_flags or (in_force and self._may_be_punished(p, flow, program, now_ns)):
-            decision = PASS
-        else:
-            decision = self._let_go(p, flow, program)
+        decision = PASS if self._keeps(p, flow, program, now_ns) else self._let_go(p, flow, program)
         if opened and decision is not _LET_GO:
             return Decision(offload=decision.offload, events=(events.flow_seen(now_ns, flow.name),))
         return decision
+
+    def _keeps(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> bool:
+        """Whether this packet says nothing about letting go: it ends the connection, or punishment may be near."""
+        if p.flags & program.ending_flags:
+            return True
+        return self._residuals.in_force and self._may_be_punished(p, flow, program, now_ns)
 
     def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
         """Say where a connection goes of which this is the first packet, with the addresses that its client gave it.
@@ -256,6 +259,8 @@ class Engine:
 
     def _let_go(self, p: Packet, flow: Flow, program: Program) -> Decision:
         """Tell the kernel which directions of this connection need no more looking at."""
+        if program.meters:  # whatever passes, its bytes count
+            return Decision(offload=blocked_directions(flow)) if flow.stopped else PASS
         live = flow.live
         if live is None or flow.live_for is not flow.alive or program.counts:
             live = self._live.find(p, flow, program)
@@ -315,6 +320,7 @@ class Engine:
         flow.program, flow.subscriber = self._assignment.of(p.src if ingress is _INSIDE else p.dst)
         if flow.program is not None:
             self._give_dissector(flow, p, flow.program)
+            self._give_account(flow, p, flow.program)
         return flow
 
     def _reassign(self, flow: Flow, p: Packet) -> None:
@@ -328,10 +334,15 @@ class Engine:
         if flow.program is not before:
             flow.start_over()
             self._give_dissector(flow, p, flow.program)
+            self._give_account(flow, p, flow.program)
         elif live is not None and live.answer.offload:
             for direction in Direction:
                 if live.answer.offload & 1 << direction:
                     flow.lose_track(direction)
+
+    def _give_account(self, flow: Flow, p: Packet, program: Program) -> None:
+        if program.meters:
+            flow.account = self._assignment.account_of(p.src if flow.ingress is _INSIDE else p.dst)
 
     @staticmethod
     def _give_dissector(flow: Flow, p: Packet, program: Program) -> None:
