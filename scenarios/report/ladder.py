@@ -20,6 +20,9 @@ from scenarios.report.words import TLS_CONTINUED, TLS_DATA, Reader, flag_words, 
 FOLD_FROM = 5
 """A stretch of so many packets that say nothing new is shown as one row (chosen)."""
 
+BULK_BYTES = 1000
+"""Behind a segment as large as this, what the same end goes on to say is the rest of the same (chosen)."""
+
 AFTERWARDS = "RST: no such connection"
 """Said of a genuine RST that answers a packet for a connection which a forged RST has ended."""
 
@@ -186,18 +189,27 @@ def _rule(event: Event | None) -> str:
     return str(event["rule"]) if event is not None else ""
 
 
-def _is_dull(row: Row) -> bool:
-    """Nothing to see: a bare ACK, or data that goes on as before."""
+def _is_dull(row: Row, before: Row | None) -> bool:
+    """Nothing to see: a bare ACK, or data that goes on as before. before: the last row with data."""
     special = row.forged or row.dropped or row.rewritten or row.triggered or not row.complete
     opens_or_ends = any(word in row.words for word in ("SYN", "FIN", "RST"))
-    return not special and not opens_or_ends and row.text in ("", TLS_DATA, TLS_CONTINUED)
+    more = (
+        row.n_bytes > 0
+        and before is not None
+        and before.direction is row.direction
+        and before.n_bytes >= BULK_BYTES
+    )
+    return not special and not opens_or_ends and (more or row.text in ("", TLS_DATA, TLS_CONTINUED))
 
 
 def _fold(rows: list[Row]) -> list[Row]:
     folded: list[Row] = []
     stretch: list[Row] = []
+    data: Row | None = None
     for row in [*rows, None]:
-        if row is not None and _is_dull(row):
+        dull = row is not None and _is_dull(row, data)
+        data = row if row is not None and row.n_bytes else data
+        if row is not None and dull:
             stretch.append(row)
             continue
         folded += stretch if len(stretch) < FOLD_FROM else [_folded_row(stretch)]
