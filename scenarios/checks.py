@@ -329,13 +329,15 @@ def problems_of(world: World, *, box_status: int | None, must_act: bool) -> list
     """
     if not world.with_box:
         return []
-    problems = []
-    for event in world.events:
-        if event["event"] == "engine_error":
-            problems.append(f"the box's engine failed: {event['error']}")
-        elif event["event"] == "queue_overflow":
-            lost = event["dropped"] + event["user_dropped"]
-            problems.append(f"the box's queue overflowed: {lost} packets passed or vanished unseen")
+    errors = Counter(event["error"] for event in world.events if event["event"] == "engine_error")
+    problems = [
+        f"the box's engine failed{f' {count} times' if count > 1 else ''}: {error}"
+        for error, count in errors.items()
+    ]
+    overflows = [event for event in world.events if event["event"] == "queue_overflow"]
+    if overflows:  # each counts from the start of the box
+        lost = overflows[-1]["dropped"] + overflows[-1]["user_dropped"]
+        problems.append(f"the box's queue overflowed: {lost} packets passed or vanished unseen")
     ended = [event for event in world.events if event["event"] == "run_ended"]
     if not ended:
         problems.append("the box ended without a last word")

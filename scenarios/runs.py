@@ -11,6 +11,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lab.errors import LabError
 from scenarios.errors import ArgumentError
 
 LATEST = "latest"
@@ -23,8 +24,18 @@ def runs_directory() -> Path:
 
 
 def new_run(slug: str) -> Path:
-    """Make the folder of a new run and let `latest` point at it. OSError: the folder of runs cannot be written."""
+    """Make the folder of a new run and let `latest` point at it. LabError: the folder of runs cannot be written."""
     runs = runs_directory()
+    try:
+        return _new_run(runs, slug)
+    except OSError as error:
+        raise LabError(
+            f"expected a folder for runs to write to, got {str(runs)!r}: {error.strerror}",
+            "TAMPERLAB_RUNS=FOLDER names another",
+        ) from error
+
+
+def _new_run(runs: Path, slug: str) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
     while True:
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"

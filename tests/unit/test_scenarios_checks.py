@@ -202,6 +202,19 @@ def test_checks_failed_box_makes_the_run_invalid(event: dict[str, Any], problem:
     assert found.startswith(problem)
 
 
+def test_checks_error_at_every_packet_is_one_problem() -> None:
+    """The same bug twenty times over is said once, with its number; the last overflow counts all of them."""
+    world = view_of(starttls_block()).world
+    error = {"event": "engine_error", "error": "KeyError: 3"}
+    overflows = [{"event": "queue_overflow", "dropped": n, "user_dropped": 0} for n in (2, 5)]
+    world.events = [*world.events, *[error] * 20, *overflows, ENDED | {"valid": False}]
+    found = problems_of(world, box_status=4, must_act=True)
+    assert found == [
+        "the box's engine failed 20 times: KeyError: 3",
+        "the box's queue overflowed: 5 packets passed or vanished unseen",
+    ]
+
+
 def test_checks_killed_box_makes_the_run_invalid() -> None:
     """A box that was killed has no last word and no good status."""
     found = problems_of(view_of(starttls_block()).world, box_status=-9, must_act=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.errors import LabError
 from scenarios.errors import ArgumentError
 from scenarios.runs import find_run, new_run, runs_directory
 
@@ -34,6 +35,20 @@ def test_runs_new_one_is_latest() -> None:
     assert link.resolve() == folder.resolve()
     assert str(link.readlink()) == folder.name
     assert "-second-" in folder.name
+
+
+def test_runs_folder_that_cannot_be_written_says_so_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody else's checkout is no bug: the message names the folder and the way out."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TAMPERLAB_RUNS", str(tmp_path / "file" / "runs"))
+    with pytest.raises(LabError) as caught:
+        new_run("first")
+    assert str(caught.value) == (
+        f"expected a folder for runs to write to, got '{tmp_path}/file/runs': Not a directory; "
+        "TAMPERLAB_RUNS=FOLDER names another"
+    )
 
 
 def test_runs_started_at_the_same_time_differ() -> None:
