@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
+from middlebox.filters.fields import NO_QUOTA
+from middlebox.flowtable import Account
 from middlebox.profile import Deployment, Profile, Timeline
 from middlebox.program import Program
 
@@ -22,6 +24,8 @@ class Assignment:
         self._default = _Clock(deployment.timeline, start_ns)
         self._subscribers = [(s, _Clock(s.timeline, start_ns)) for s in deployment.subscribers]
         self._by_address: dict[bytes, tuple[Program | None, str]] = {}
+        self._accounts: dict[bytes | str, Account] = {}
+        self._quotas = {s.name: s.quota_bytes for s in deployment.subscribers if s.quota_bytes is not None}
         self.advance(start_ns)
 
     def of(self, inside_address: bytes) -> tuple[Program | None, str]:
@@ -34,6 +38,16 @@ class Assignment:
                 self._by_address.clear()
             found = self._by_address[inside_address] = self._look_up(inside_address)
         return found
+
+    def account_of(self, inside_address: bytes) -> Account:
+        """What the subscriber with this address has used: all his addresses together, or, without a name, this one."""
+        name = self.of(inside_address)[1]
+        account = self._accounts.get(name or inside_address)
+        if account is None:
+            if len(self._accounts) >= ADDRESSES_REMEMBERED:
+                del self._accounts[next(iter(self._accounts))]
+            account = self._accounts[name or inside_address] = Account(self._quotas.get(name, NO_QUOTA))
+        return account
 
     def _look_up(self, inside_address: bytes) -> tuple[Program | None, str]:
         address = IPv4Address(inside_address) if len(inside_address) == 4 else IPv6Address(inside_address)

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from middlebox.events import FlowName
+from middlebox.filters.fields import NO_QUOTA
 from middlebox.flow import Direction, Side
 from middlebox.seqnum import distance
 from middlebox.stream import Stream
@@ -70,6 +71,19 @@ class Half(Stream):
         return None
 
 
+class Account:
+    """What one subscriber has used, and may use."""
+
+    __slots__ = ("bytes", "quota")
+
+    def __init__(self, quota: int = NO_QUOTA) -> None:
+        self.bytes = 0
+        self.quota = quota
+
+
+NO_ACCOUNT = Account()
+"""Of connections that nobody's rules ask about; never counted."""
+
 NOT_BLOCKED: tuple[Rule | None, Rule | None] = (None, None)
 _NO_MARKS: frozenset[str] = frozenset()
 
@@ -85,7 +99,7 @@ class Flow:
     __slots__ = (
         "key", "client_side", "last_ns", "generation", "program", "subscriber", "dissector", "alive",
         "live", "live_for", "halves", "handshake", "packets", "bytes", "own_marks", "marks", "direction", "ingress",
-        "stopped", "blocked", "treated", "policer", "translation",
+        "stopped", "blocked", "treated", "account", "policer", "translation",
     )  # fmt: skip
 
     def __init__(self, key: EndKey, client_side: Side, now_ns: int) -> None:
@@ -95,6 +109,7 @@ class Flow:
         self.generation = 0  # of the rules; 0 is never in force
         self.program: Program | None = None
         self.subscriber = ""
+        self.account = NO_ACCOUNT
         self.dissector: Dissector | None = None
         self.alive: Alive | None = None
         self.live: LiveRules | None = None  # not yet found, or to be found anew
@@ -109,6 +124,14 @@ class Flow:
         self.blocked = NOT_BLOCKED  # per direction: the rule that stopped it
         self.policer: Policer | None = None
         self.translation: Translation | None = None
+
+    @property
+    def subscriber_bytes(self) -> int:
+        return self.account.bytes
+
+    @property
+    def subscriber_quota(self) -> int:
+        return self.account.quota
 
     @property
     def data_packets(self) -> int:

@@ -38,6 +38,9 @@ from middlebox.yamlsource import Node, Problem, ProfileError, either, nearest
 
 PROFILES = Path(__file__).with_name("profiles")
 
+MAX_QUOTA_BYTES = 10**15
+"""More than anybody's month (chosen)."""
+
 NOTHING = "none"
 """What a timeline writes for "everything passes"."""
 
@@ -300,7 +303,7 @@ class _DeploymentReader:
         reader = self.reader
         found: list[Subscriber] = []
         for item in reader.items(node, "subscribers"):
-            fields = reader.mapping(item, ("name", "address"), ("profile", "timeline"))
+            fields = reader.mapping(item, ("name", "address"), ("profile", "timeline", "quota"))
             name = optional(fields, "name", lambda n: read_name(reader, n, "a subscriber's name"), "")
             if name and name in [other.name for other in found]:
                 reader.problem(fields["name"], "a subscriber's name of its own", "rename one of them")
@@ -314,7 +317,8 @@ class _DeploymentReader:
             else:
                 timeline = (Phase(0, optional(fields, "profile", self.profile, None)),)
             networks = optional(fields, "address", lambda n: self.networks(n, found), ())
-            found.append(Subscriber(name, networks, timeline))
+            quota = optional(fields, "quota", lambda n: reader.size_bytes(n, 1, MAX_QUOTA_BYTES), None)
+            found.append(Subscriber(name, networks, timeline, quota))
         return tuple(found)
 
     def networks(self, node: Node, others: list[Subscriber]) -> tuple[Network, ...]:

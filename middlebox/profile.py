@@ -364,6 +364,7 @@ class Subscriber:
     name: str
     networks: tuple[IPv4Network | IPv6Network, ...]
     timeline: Timeline
+    quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

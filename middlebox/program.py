@@ -69,6 +69,11 @@ class Program:
         return any(rule.when.needs.counts for rule in self.profile.rules)
 
     @cached_property
+    def meters(self) -> bool:
+        """Whether some rule looks at how much its subscriber has used, so that every packet of his has to be seen."""
+        return any(rule.when.needs.meters for rule in self.profile.rules)
+
+    @cached_property
     def couples_directions(self) -> bool:
         """Whether one direction has to be seen for the sake of the other, whatever the protocol."""
         reading = self.profile.tcp

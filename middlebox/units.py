@@ -13,7 +13,7 @@ DURATION_UNITS: Mapping[str, int] = MappingProxyType(
 """Unit -> nanoseconds."""
 
 SIZE_UNITS: Mapping[str, int] = MappingProxyType(
-    {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "KiB": 2**10, "MiB": 2**20}
+    {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 )
 """Unit -> bytes. Powers of ten and of two as in IEC 80000-13."""
 

@@ -98,6 +98,8 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
     for profile in profiles:
         judging = [rule for rule in profile.rules if not redirects(rule)]
         mine = [want for rule in judging for want in _wants_of(rule, profile, punishing=punishing)]
+        if any(rule.when.needs.meters for rule in judging):
+            mine = [Want("any", None, None, every_segment=True)]
         wants.update(dict.fromkeys(mine))
         if any(w.transport in ("tcp", "any") for w in mine):
             flags |= _flags_of(profile)

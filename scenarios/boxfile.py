@@ -20,6 +20,8 @@ def deployment_yaml(middlebox: Middlebox, addresses: Mapping[str, Sequence[str]]
     for host, timeline in middlebox.subscribers.items():
         lines.append(f"  - name: {host}")
         lines.append(f"    address: {json.dumps(list(addresses[host]))}")
+        if host in middlebox.quotas:
+            lines.append(f"    quota: {middlebox.quotas[host]}")
         lines.extend(["    timeline:", *_phases(timeline, "      ")])
     return "\n".join(lines) + "\n"
 

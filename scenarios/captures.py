@@ -206,8 +206,12 @@ Flow = tuple[int, bytes, int, bytes, int]
 """(protocol, client address, client port, server address, server port)"""
 
 
+_GRE, _ESP = 47, 50
+_BETWEEN_HOSTS = frozenset({PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP, PROTOCOL_ICMPV6, _GRE, _ESP})
+
+
 def is_between_hosts(p: Packet) -> bool:
-    """Whether a packet is TCP, UDP or ICMP from one unicast host to another, no link's own affairs."""
-    if p.protocol not in (PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP, PROTOCOL_ICMPV6):
+    """Whether a packet is TCP, UDP, ICMP or of a tunnel, from one unicast host to another, no link's own affairs."""
+    if p.protocol not in _BETWEEN_HOSTS:
         return False
     return p.dst[0] < 224 if p.version == 4 else p.dst[0] != 0xFF and p.src[:2] != b"\xfe\x80"

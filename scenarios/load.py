@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from middlebox.load import (
+    MAX_QUOTA_BYTES,
     NOTHING,
     add_reference_problems,
     load_profile,
@@ -218,9 +219,13 @@ class _BoxReader:
         self.named = set()
         timeline = self.timeline(node, fields)
         subscribers: dict[str, tuple[PlannedPhase, ...]] = {}
+        quotas: dict[str, int] = {}
         if "subscribers" in fields:
             for host, below in reader.mapping(fields["subscribers"], (), self.hosts).items():
-                subscribers[host] = self.timeline(below, reader.mapping(below, (), ("profile", "timeline")))
+                keys = reader.mapping(below, (), ("profile", "timeline", "quota"))
+                subscribers[host] = self.timeline(below, keys)
+                if "quota" in keys:
+                    quotas[host] = reader.size_bytes(keys["quota"], 1, MAX_QUOTA_BYTES)
         plain = len(timeline) == 1 and not subscribers and len(self.named) == 1
         return Middlebox(
             name=next(iter(self.named)) if plain else self.slug,
@@ -228,6 +233,7 @@ class _BoxReader:
             subscribers=MappingProxyType(subscribers),
             fail=optional(fields, "fail", lambda n: reader.word(n, ("open", "closed")), "open"),
             time_scale=self.time_scale,
+            quotas=MappingProxyType(quotas),
         )
 
     def timeline(self, node: Node, fields: dict[str, Node]) -> tuple[PlannedPhase, ...]:

@@ -166,6 +166,7 @@ READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "random": lambda reader, node: reader.whole(node, 1, 65535, what="a size"),
         "apart": lambda reader, node: reader.duration_ns(node, at_least=1) / 1e9,
         "record": lambda reader, node: reader.word(node, ("A", "AAAA")),
+        "protocol": lambda reader, node: reader.whole(node, 1, 255, what="an IP protocol number"),
         "form": lambda reader, node: reader.flag(node),
         "sender": lambda reader, node: _address(reader, node),
         "recipient": lambda reader, node: _address(reader, node),

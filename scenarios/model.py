@@ -131,6 +131,7 @@ class Middlebox:
     name: what the run calls it (the profile's name where there is only one)
     timeline: for everybody, rising times; one phase at 0 for a plain profile
     subscribers: host (`sim2`) -> a timeline of its own
+    quotas: host -> how many bytes it may use, for those of `subscribers` who have one
     fail: what becomes of packets when the box dies: `open` (pass) or `closed`
     time_scale: 0.01 lets the box remember for a hundredth of the time that its profile says
 
@@ -142,6 +143,7 @@ class Middlebox:
     subscribers: Mapping[str, tuple[PlannedPhase, ...]] = field(default_factory=lambda: MappingProxyType({}))
     fail: str = "open"
     time_scale: float = 1.0
+    quotas: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 # --- steps ---------------------------------------------------------------------------------------------------------

@@ -25,7 +25,12 @@ def run(host: Host, target: Target, *, scheme: str, port: int) -> ClientResult:
     if name != target.server_name:
         options += ["--connect-to", f"::{target.server_name}:{target.port or port}"]
     if target.ask.get("form"):
-        options += ["--data-urlencode", f"user={target.user}", "--data-urlencode", f"password={target.password}"]
+        options += [
+            "--data-urlencode",
+            f"user={target.user}",
+            "--data-urlencode",
+            f"password={target.password}",
+        ]
     url = f"{scheme}://{authority}{target.path}"
     done, version = run_curl(host, target, workplace, url, options)
     return done.result(classify(done, Outcome.FETCHED), version)

@@ -3,6 +3,7 @@
     probe-http, probe-tls, probe-send   the kernel's TCP; what is said goes out in the segments and records asked for
     probe-hello                         the same, a ClientHello and nothing after it
     probe-udp                           one datagram
+    probe-ip                            one packet of another IP protocol
     probe-packets                       raw packets as they are written, with or without a handshake before them
 
 The probe is tcp_probe_child.py, a process of its own on the host; it reports a word and its port for each connection.
@@ -37,6 +38,7 @@ _TAKES = {
     "hello": _TALK | {"records", "tls_version", "esni"},
     "send": _TALK - {"host"} | {"send", "random"},
     "udp": frozenset({"send", "random", "source_port", "connections", "apart"}),
+    "ip": frozenset({"send", "protocol"}),
     "packets": _TALK - {"segments"} | {"packets", "handshake", "tls_version", "esni", "random"},
 }
 
@@ -73,7 +75,7 @@ def _outcome(word: str) -> Outcome:
 
 
 def run(host: Host, target: Target, *, kind: str, port: int) -> ClientResult:
-    """Do what `target.ask` says. kind: http | tls | hello | send | udp | packets."""
+    """Do what `target.ask` says. kind: http | tls | hello | send | udp | ip | packets."""
     family = target.family or 4
     address = resolve(host, target.server_name, family)
     if address is None:
@@ -112,5 +114,6 @@ CLIENTS = (
     _client("hello", HTTPS_PORT),
     _client("send", HTTP_PORT),
     _client("udp", HTTPS_PORT),
+    _client("ip", HTTPS_PORT),
     _client("packets", HTTP_PORT),
 )

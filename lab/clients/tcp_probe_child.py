@@ -198,6 +198,14 @@ def say_datagram(settings: Settings, number: int) -> tuple[str, int]:
         return "sent", int(sender.getsockname()[1])
 
 
+def say_packet(settings: Settings, number: int) -> tuple[str, int]:
+    """One packet of an IP protocol without ports. `sent`, and no port."""
+    family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_RAW, settings["protocol"]) as sender:
+        sender.sendto(opening(settings, number), (settings["server"], 0))
+        return "sent", 0
+
+
 # --- raw packets ---------------------------------------------------------------------------------------------------
 
 
@@ -303,7 +311,7 @@ def main() -> None:
     settings: Settings = json.loads(Path(sys.argv[1]).read_text())
     if not settings["timestamps"]:
         Path("/proc/sys/net/ipv4/tcp_timestamps").write_text("0")  # of this host's own network namespace
-    one = {"packets": throw, "udp": say_datagram}.get(settings["kind"], talk)
+    one = {"packets": throw, "udp": say_datagram, "ip": say_packet}.get(settings["kind"], talk)
     count = settings["connections"]
     if settings["apart"]:
         words = []

@@ -15,6 +15,9 @@ from typing import Protocol
 
 from middlebox.flow import Direction, Side
 
+NO_QUOTA = (1 << 63) - 1
+"""More than any counter comes to."""
+
 
 class Type(Enum):
     """What a value is; the word is how messages call it."""
@@ -61,6 +64,14 @@ class FlowView(Protocol):
     @property
     def marks(self) -> frozenset[str]:
         """Set by the action `mark`."""
+
+    @property
+    def subscriber_bytes(self) -> int:
+        """IP packets of the inside host in all its flows, both directions."""
+
+    @property
+    def subscriber_quota(self) -> int:
+        """How many of them it may use; NO_QUOTA if the deployment sets none."""
 
     @property
     def subscriber(self) -> str:
@@ -278,15 +289,15 @@ def _own_fields() -> list[Field]:
     def flow_constant(name: str, kind: Type, item: str, description: str, words: Mapping[str, int]) -> Field:
         return Field(name, kind, description, ALWAYS, Origin.OWN, items=(item,), per_flow=True, choices=words)
 
-    def counter(name: str, description: str) -> Field:
+    def counter(name: str, description: str, item: str = "") -> Field:
         return Field(
             name,
             Type.NUMBER,
             description,
             ALWAYS,
             Origin.OWN,
-            items=(name,),
-            maximum=(1 << 63) - 1,
+            items=(item or name,),
+            maximum=NO_QUOTA,
             grows=True,
         )
 
@@ -301,6 +312,11 @@ def _own_fields() -> list[Field]:
         flow_constant("flow.direction", Type.CHOICE, "flow.direction", "which end sent the packet", directions),
         flow_constant("box.ingress", Type.CHOICE, "flow.ingress", "side of the box it came in from", sides),
         flow_constant("subscriber.name", Type.TEXT, "flow.subscriber", "empty if the profile names none", {}),
+        counter("subscriber.bytes", "bytes of the subscriber's packets in all flows so far", "flow.subscriber_bytes"),
+        Field(
+            "subscriber.quota", Type.NUMBER, "how many bytes the subscriber may use, very many if nobody has set it",
+            ALWAYS, Origin.OWN, items=("flow.subscriber_quota",), maximum=NO_QUOTA, per_flow=True,
+        ),
         counter("flow.packets", "packets of the flow in both directions so far, this one included"),
         counter("flow.bytes", "bytes of those packets, IP headers included"),
         counter("flow.data_packets", "packets with payload sent by this end so far, this one included"),

@@ -34,6 +34,9 @@ MAX_SELECTORS = 16
 
 Transport = Literal["tcp", "udp", "other", "any"]
 Ranges = tuple[tuple[int, int], ...]
+METER = "subscriber.bytes"
+"""The field whose value is made of every packet of every flow."""
+
 _BOTH = frozenset(Direction)
 _ALL_PORTS: Ranges = ((0, 0xFFFF),)
 
@@ -58,7 +61,8 @@ class Needs:
     """`protocols`: dissectors to run. `fields`: the dissected fields that are read. `reads_payload`: payload bytes
     are looked at, dissected or not. `window_bytes`: how much of the stream before a payload must be at hand.
     `directions`: those whose packets can match. `wireshark`: only Wireshark's fields are used, so the filter can be
-    pasted there. `counts`: how much of the flow has been seen matters. `per_flow`: the answer is the same for every
+    pasted there. `counts`: how much of the flow has been seen matters. `meters`: how much
+    of the subscriber's whole traffic. `per_flow`: the answer is the same for every
     packet of a flow and direction."""
 
     protocols: frozenset[str]
@@ -69,6 +73,7 @@ class Needs:
     directions: frozenset[Direction]
     wireshark: bool
     counts: bool
+    meters: bool
     per_flow: bool
 
 
@@ -97,6 +102,7 @@ def needs_of(test: TypedTest) -> Needs:
         directions=frozenset().union(*(region.directions for region in regions)),
         wireshark=not any(field.origin is Origin.OWN for field in fields),
         counts=any(field.grows for field in fields),
+        meters=any(field.name == METER for field in fields),
         per_flow=all(field.per_flow for field in fields),
     )
 

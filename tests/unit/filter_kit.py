@@ -22,6 +22,8 @@ class Flow:
     data_packets: int = 1
     marks: frozenset[str] = field(default_factory=frozenset)
     subscriber: str = "sim1"
+    subscriber_bytes: int = 1000
+    subscriber_quota: int = 5000
 
 
 def tcp(

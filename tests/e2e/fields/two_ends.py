@@ -102,9 +102,9 @@ def both_ends(run: Run, connection: Connection) -> tuple[End, End]:
     return at_client, at_server
 
 
-def tshark(capture: Path, display_filter: str) -> list[str]:
+def tshark(capture: Path, display_filter: str, *options: str) -> list[str]:
     """One line for each packet that Wireshark's filter shows."""
     program = shutil.which("tshark")
     assert program is not None, "tshark is not installed; make setup-servers installs it"
-    argv = [program, "-r", str(capture), "-Y", display_filter]
+    argv = [program, *options, "-r", str(capture), "-Y", display_filter]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
