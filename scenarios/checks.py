@@ -178,22 +178,14 @@ def _check_capture(expect: ExpectCapture, view: View) -> CheckResult:
 
 def _counted(name: str, flow: FlowEnds, capture: str, world: World) -> list[Journey]:
     """The RSTs of a flow, seen in a capture, that a count of CAPTURE_COUNTS means."""
-    resets = [
-        journey
-        for journey in world.journeys
-        if journey.packet.protocol == PROTOCOL_TCP
-        and journey.packet.flags & RST
-        and capture in journey.seen
-        and flow.holds(journey.packet)
-    ]
+    here = [j for j in world.journeys if capture in j.seen and flow.holds(j.packet)]
     if name == "forged_rst":
-        return [journey for journey in resets if journey.forged is not None]
+        return [j for j in here if j.made_reset is not None and not (j.rewritten and capture == j.places[0])]
     sender = flow.client if name == "genuine_rst_from_client" else flow.server
-    return [
-        j
-        for j in resets
-        if j.forged is None and j.packet.src == sender and not is_afterwards(j, world.journeys)
+    resets = [
+        j for j in here if j.packet.protocol == PROTOCOL_TCP and j.packet.flags & RST and j.forged is None
     ]
+    return [j for j in resets if j.packet.src == sender and not is_afterwards(j, world.journeys)]
 
 
 def _check_never_crosses(expect: ExpectNeverCrosses, view: View) -> CheckResult:
@@ -286,9 +278,9 @@ def check_two_ended(world: World) -> CheckResult:
     """
     truth: Counter[_ResetName] = Counter()
     for journey in world.journeys:
-        p, event = journey.packet, journey.forged
-        if event is not None and journey.arrived and p.protocol == PROTOCOL_TCP and p.flags & RST:
-            truth[community_id_of(p), event["towards"], p.seq, p.ack, flag_letters(p.flags), p.ip_id] += 1
+        if journey.arrived and (made := journey.made_reset) is not None:
+            p, towards = made
+            truth[community_id_of(p), towards, p.seq, p.ack, flag_letters(p.flags), p.ip_id] += 1
     found = Counter((f.community_id, f.towards, f.seq, f.ack, f.flags, f.ip_id) for f in world.findings)
     missed, invented = truth - found, found - truth
     seen = f"{len(world.findings)} found, {truth.total()} forged"

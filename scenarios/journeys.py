@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from middlebox.community import community_id
-from middlebox.packet import RST, Packet
+from middlebox.packet import PROTOCOL_TCP, RST, Packet
 from scenarios.captures import Captured, fingerprint, is_between_hosts
 from scenarios.pairing import pair
 
@@ -53,6 +53,16 @@ class Journey:
         """Whether it left the box with other addresses."""
         before, after = self.packet, self.leaves_as
         return after is not None and (before.src, before.dst) != (after.src, after.dst)
+
+    @property
+    def made_reset(self) -> tuple[Packet, str] | None:
+        """The RST that is the box's own, forged or made of another packet, as it left the box, and towards whom."""
+        if self.forged is not None:
+            return (self.packet, self.forged["towards"]) if _is_reset(self.packet) else None
+        changed = self.leaves_as
+        if self.rewritten is None or changed is None or not _is_reset(changed) or _is_reset(self.packet):
+            return None
+        return changed, "client" if self.rewritten["direction"] == "server-to-client" else "server"
 
     @property
     def start_ns(self) -> int:
@@ -136,6 +146,10 @@ def _follow(seen_at: dict[str, list[Captured]], world: World) -> list[Journey]:
     return journeys
 
 
+def _is_reset(p: Packet) -> bool:
+    return p.protocol == PROTOCOL_TCP and bool(p.flags & RST)
+
+
 def community_id_of(p: Packet) -> str:
     """The Community ID of the flow that a packet belongs to."""
     return community_id(p.src, p.sport, p.dst, p.dport, p.protocol)
@@ -153,8 +167,7 @@ def is_afterwards(journey: Journey, journeys: Iterable[Journey]) -> bool:
     sent_ns = journey.seen[sender].time_ns
     ends = (p.dst, p.dport, p.src, p.sport)
     return any(
-        other.forged is not None
-        and other.packet.flags & RST
+        other.made_reset is not None
         and (other.packet.src, other.packet.sport, other.packet.dst, other.packet.dport) == ends
         and sender in other.seen
         and other.seen[sender].time_ns <= sent_ns

@@ -8,7 +8,7 @@ from __future__ import annotations
 CAPTURE_COUNTS = ("forged_rst", "genuine_rst_from_client", "genuine_rst_from_server")
 """What a `capture:` expectation can count.
 
-forged_rst: RSTs in that capture that the events say the box forged.
+forged_rst: RSTs in that capture that the events say the box forged, or made of other packets.
 genuine_rst_from_client / _from_server: RSTs in that capture with the client's (server's) address as source that were
 not forged, less those with which a kernel answers late packets after a forged RST has ended its socket.
 """

@@ -55,3 +55,16 @@ def test_journeys_reset_after_a_forged_one_only_says_that_all_is_over() -> None:
     others, _ = journeys_of(own)
     assert [is_afterwards(journey, journeys) for journey in genuine] == [True]
     assert not any(is_afterwards(journey, others) for journey in others)
+
+
+def test_journey_made_reset_is_the_packet_that_left_the_box() -> None:
+    """A RST forged, or made of data on its way, is the box's own; what a host sent as a RST is not."""
+    journeys, _ = journeys_of(starttls_block())
+    assert [j.made_reset[1] for j in journeys if j.made_reset] == ["client", "server"]
+    data = next(j for j in journeys if j.packet.payload)
+    reset = next(j.packet for j in journeys if j.made_reset)
+    assert data.made_reset is None
+    data.rewritten, data.leaves_as = {"direction": "server-to-client"}, reset
+    assert data.made_reset == (reset, "client")
+    data.packet = reset
+    assert data.made_reset is None
