@@ -44,7 +44,7 @@ RECORDED: dict[str, dict[int, str]] = {
     "dialogue-vpn-datagrams.pcap": {},
     "dialogue-pptp.pcap": {},
 }
-"""Captures of tests/data/dissect, for what programs do that the conversations below do not, and the frames (from 0) that
+"""Captures of tests/data/dissect, for what the conversations below do not do, and the frames (from 0) that
 tshark misreads."""
 
 
