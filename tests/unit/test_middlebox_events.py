@@ -33,7 +33,7 @@ VALUES: dict[str, Any] = {
     "flow": FLOW, "direction": Direction.SERVER_TO_CLIENT, "trigger": trigger(), "now_ns": 5, "packet": DATA,
     "rewritten": DATA, "actions": ["reset"], "acted": True, "fields": {"tls.handshake.type": [1]}, "until_ns": 9,
     "key": ["inside_ip=192.0.2.11"], "delay_ns": 3, "details": {"profile": "p"}, "kind": "residual_hit",
-    "dropped": 1, "user_dropped": 2, "rate_bits_per_s": 140_000,
+    "dropped": 1, "user_dropped": 2, "rate_bits_per_s": 140_000, "to": SERVER, "to_port": 25,
 }  # fmt: skip
 CONSTRUCTORS = [
     function for _, function in inspect.getmembers(events, inspect.isfunction)

@@ -16,7 +16,7 @@ def test_deployment_yaml_is_what_the_scenario_says(slug: str, tmp_path: Path) ->
     """The file written for the box, read by the box's own loader, has the scenario's phases and subscribers."""
     middlebox = load_scenario(slug).middlebox
     assert middlebox is not None
-    addresses = {f"sim{i}": (f"192.0.2.{10 + i}", f"2001:db8:1::{10 + i}") for i in range(1, 3)}
+    addresses = {f"sim{i}": (f"192.0.2.{10 + i}", f"2001:db8:1::{10 + i}") for i in range(1, 9)}
     file = tmp_path / "box.yaml"
     file.write_text(deployment_yaml(middlebox, addresses), encoding="utf-8")
     deployment = load_deployment(file)
@@ -24,6 +24,8 @@ def test_deployment_yaml_is_what_the_scenario_says(slug: str, tmp_path: Path) ->
     assert [(p.at_ns, p.profile.name if p.profile else None) for p in deployment.timeline] == [
         (p.at_ns, p.profile) for p in middlebox.timeline
     ]
+    quotas = {s.name: s.quota_bytes for s in deployment.subscribers if s.quota_bytes is not None}
+    assert quotas == dict(middlebox.quotas)
     assert {s.name: tuple(str(n.network_address) for n in s.networks) for s in deployment.subscribers} == {
         host: addresses[host] for host in middlebox.subscribers
     }

@@ -70,3 +70,27 @@ controls:
     real, other = (next(steps_of(control.steps)) for control in loaded.controls)
     assert real == Step("a", "sim1", "curl-https", "web.example", ask={"host": "b.example"})
     assert dict(other.ask) == {"host": "c.example", "segments": [3]}
+
+
+def test_mail_and_forms_and_protocols_are_asked_for_in_plain_words(tmp_path: Path) -> None:
+    """Sizes in bytes, addresses as they are; a page's login form; an IP protocol by its number."""
+    loaded = scenario(
+        tmp_path,
+        HEAD.replace("{web: nginx}", "{web: nginx, mail: embedded}")
+        + """
+steps:
+  - {on: sim1, client: curl-submission, as: a, size: 2kB, sender: a@x.example, recipient: b@mail.example}
+  - {on: sim1, client: curl-http, to: web.example, as: b, form: true}
+  - {on: sim1, client: probe-ip, to: web.example, as: c, protocol: 47, send: "\\x30\\x01"}
+expect:
+  - {step: a, outcome: success}
+  - {step: b, outcome: success}
+  - {step: c, outcome: sent}
+""",
+    )
+    asked = [dict(step.ask) for step in steps_of(loaded.steps)]
+    assert asked == [
+        {"size": 2000, "sender": "a@x.example", "recipient": "b@mail.example"},
+        {"form": True},
+        {"protocol": 47, "send": "\x30\x01"},
+    ]
