@@ -16,6 +16,7 @@ import os
 import platform
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -33,14 +34,19 @@ from lab.link import LinkMethod, LinkSpec
 from lab.network import OFFLOADS, ROUTER_SYSCTLS, SYSCTLS, links_batch, node_script
 from lab.topology import IspTopology, Role
 
+_finders = sys.meta_path[:]
 with warnings.catch_warnings():
     # Mininet 2.3.0 imports distutils, deprecated since Python 3.10; Debian's package brings it along
     warnings.simplefilter("ignore", DeprecationWarning)
+    if sys.version_info < (3, 12):
+        # Python's own, not the one that setuptools puts in its place: that takes a tenth of a second to import
+        sys.meta_path[:] = [finder for finder in _finders if type(finder).__name__ != "DistutilsMetaFinder"]
     import mininet.log
     from mininet.link import Intf, Link
     from mininet.net import Mininet
     from mininet.node import Node as MininetNode
     from mininet.topo import Topo
+sys.meta_path[:] = _finders
 
 # Mininet.init() would raise limits of the whole machine (fs.file-max, kernel.pty.max) when root and print
 # "Error setting resource limits" when not; the lab needs none of them.

@@ -99,10 +99,11 @@ def test_cli_both_ip_versions_of_a_scenario_that_has_one_is_an_error(
 
 
 def test_cli_starts_without_the_libraries_that_cost_time() -> None:
-    """A run must not pay for scapy, jinja2 or pytest."""
+    """A run must not pay for scapy, jinja2 or pytest, nor for setuptools where Python has a distutils of its own."""
     code = "import sys, scenarios.cli, scenarios.runner, scenarios.load, scenarios.report.page; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"scapy", "jinja2", "pytest", "hypothesis"} & set(done.stdout.split())
+    assert sys.version_info >= (3, 12) or "setuptools" not in done.stdout.split()
 
 
 def test_cli_run_on_a_machine_without_a_program_names_its_package(
