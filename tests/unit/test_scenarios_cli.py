@@ -28,7 +28,8 @@ def type_(*arguments: str) -> Any:
 
 def test_cli_list_names_every_scenario_with_its_purpose() -> None:
     """As text and as data."""
-    assert all(slug in type_("list").output for slug in scenario_slugs())
+    shown = type_("list").output
+    assert [slug for slug in scenario_slugs() if slug not in shown] == []
     data = json.loads(type_("list", "--json").output)
     assert [one["scenario"] for one in data] == list(scenario_slugs())
     assert all(one["purpose"] and one["controls"] for one in data)
