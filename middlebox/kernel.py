@@ -280,11 +280,17 @@ def _decided_rules(plan: Plan, now: int) -> list[str]:
 
 
 def _answered_rules(now: int) -> list[str]:
-    """An answer of an older generation decides for its own packet only."""
+    """An answer of an older generation decides for its own packet only, and so does one about an ICMP error, which
+    conntrack counts to the connection that it quotes (RELATED)."""
     own = f"-m mark --mark {now:#x}/{GENERATION_MASK:#x}"
     stale = f"-m connmark ! --mark {now:#x}/{GENERATION_MASK:#x}"
     clean = f"{now:#x}/{OFFLOAD_MASK | GENERATION_MASK:#x}"
-    rules = [f"-A {_ANSWERED} {own} {stale} -j CONNMARK --set-xmark {clean}"]
+    related = f"-A {_ANSWERED} -m conntrack --ctstate RELATED"
+    rules = [
+        f"{related} -m mark --mark {DROPPED:#x}/{DROPPED:#x} -j DROP",
+        f"{related} -j ACCEPT",
+        f"-A {_ANSWERED} {own} {stale} -j CONNMARK --set-xmark {clean}",
+    ]
     for bit in range(4):
         flag = 1 << bit
         mark = f"{now | flag:#x}/{GENERATION_MASK | flag:#x}"

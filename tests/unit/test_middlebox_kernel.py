@@ -290,3 +290,13 @@ def test_marks_do_not_overlap() -> None:
     for bits in (packet_bits, connection_bits):
         assert sum(bits) == sum(bits) & 0xFFFFFFFF
         assert sum(bit.bit_count() for bit in bits) == sum(bits).bit_count()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_answer_about_an_icmp_error_decides_nothing_for_the_connection_it_quotes(family: int) -> None:
+    """Conntrack shows the error with the connection's mark: the packet goes its way before that mark is touched."""
+    plan = plan_for(deployment("flow.packets == 1"))
+    rules = rules_of(install_text(plan, WIRING, family=family, generation=1), "TAMPERLAB-ANSWERED")
+    assert [rule.rpartition(" ")[2] for rule in rules[:2]] == ["DROP", "ACCEPT"]
+    assert all("--ctstate RELATED" in rule for rule in rules[:2])
+    assert all("CONNMARK" not in rule for rule in rules[:2])
