@@ -6,6 +6,8 @@ Drawn from the data of result.json alone, so that `tamperlab show` says of an ol
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,8 +84,7 @@ def _ladders(result: Json, *, width: int, ascii_only: bool, all_ladders: bool) -
         yield Text()
     others = len(flows) - len(chosen)
     if others > 0:
-        more = f"{others} more connection{'s' if others > 1 else ''}: tamperlab show {LATEST} --all"
-        yield Text(more, "dim")
+        yield Text(f"{others} more connection{'s' if others > 1 else ''}: {_show_all(result)}", "dim")
         yield Text()
 
 
@@ -139,17 +140,34 @@ def _where_to_look(result: Json) -> Table:
     if any(world["events"].get("packet_forged") for world in result["worlds"]):
         grid.add_row("  forged", Text.assemble(('frame.comment contains "FORGED"', "bold")))
     grid.add_row("  truth", f"{shown}/events.jsonl")
-    grid.add_row("  all of it", f"{shown}/result.json\ntamperlab show {result['run_id']} --all")
+    grid.add_row("  all of it", f"{shown}/result.json\n{_show_all(result)}")
     return grid
+
+
+def _show_all(result: Json) -> str:
+    """The command that shows the run again, with every packet; short enough for any terminal."""
+    run = LATEST if _is_latest(Path(result["directory"])) else result["run_id"].rpartition("-")[2]
+    return f"{_program()} show {run} --all"
+
+
+def _program() -> str:
+    """`tamperlab` as the user can type it: by its path where the shell does not find it by name."""
+    mine = Path(sys.prefix, "bin", "tamperlab")
+    return mine.name if shutil.which(mine.name) or not mine.exists() else _relative(mine)
 
 
 def _short(directory: Path) -> str:
     """The run's folder as the user would type it: `runs/latest` where that is it."""
-    latest = runs_directory() / LATEST
+    return _relative(runs_directory() / LATEST if _is_latest(directory) else directory)
+
+
+def _is_latest(directory: Path) -> bool:
     try:
-        if latest.resolve() == directory.resolve():
-            directory = latest
+        return (runs_directory() / LATEST).resolve() == directory.resolve()
     except OSError:
-        pass
-    relative = os.path.relpath(directory)
-    return relative if len(relative) < len(str(directory)) else str(directory)
+        return False
+
+
+def _relative(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)

@@ -46,7 +46,26 @@ def test_page_shows_one_ip_version_unless_all_are_asked_for(tmp_path: Path) -> N
     """The IPv6 ladder is alike; it is counted, and shown with --all, as are the controls'."""
     short, whole = page(result(tmp_path)), page(result(tmp_path), all_ladders=True)
     assert (short.count("client sim1"), whole.count("client sim1")) == (1, 4)
-    assert "1 more connection: tamperlab show latest --all" in short
+    assert "1 more connection: " in short
+
+
+def test_page_names_the_command_as_the_user_can_type_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its path until the shell finds it by name; the newest run is `latest`, others go by four letters."""
+    data = result(tmp_path)
+    monkeypatch.setenv("TAMPERLAB_RUNS", str(tmp_path))
+    monkeypatch.setattr("sys.prefix", str(tmp_path / ".venv"))
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / ".venv" / "bin" / "tamperlab"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    letters = data["run_id"][-4:]
+    assert f"1 more connection: .venv/bin/tamperlab show {letters} --all" in page(data)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert f"1 more connection: tamperlab show {letters} --all" in page(data)
+    (tmp_path / "latest").symlink_to(".")
+    assert "1 more connection: tamperlab show latest --all" in page(data)
 
 
 def test_page_names_a_trigger_once(tmp_path: Path) -> None:
