@@ -324,5 +324,5 @@ def _check(what: str, done: subprocess.CompletedProcess[bytes]) -> None:
             f"exit status {done.returncode}"
         ]
         raise LabError(
-            f"expected {what} to succeed, got {reason[0]!r}", "tamperlab doctor shows what is missing"
+            f"expected {what} to succeed, got {reason[0]!r}", "make doctor shows what is missing"
         )

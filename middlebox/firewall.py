@@ -142,5 +142,5 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
     if process.returncode:
         raise FirewallError(
             f"expected iptables to take the box's rules, got {message.decode(errors='replace').strip()!r}; "
-            "see `tamperlab doctor`"
+            "see `make doctor`"
         )

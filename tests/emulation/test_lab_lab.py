@@ -143,6 +143,6 @@ def test_lab_that_cannot_start_says_why_and_leaves_nothing(run_dir: Path) -> Non
     topology = small()
     topology.nodes["mail"].routes.append(topology.nodes["box"].routes[0])
     lab = Lab(topology, run_dir=run_dir)
-    with pytest.raises(LabError, match=r"expected network/mail\.sh to succeed, got .*tamperlab doctor"), lab:
+    with pytest.raises(LabError, match=r"expected network/mail\.sh to succeed, got .*make doctor"), lab:
         pass
     assert not any(Path(f"/proc/{host.pid}").exists() for host in lab.hosts.values())
