@@ -41,6 +41,7 @@ class Cast:
     services: dict[str, Service]
     mail_stores: Mapping[str, tuple[str, Path]]
     pki: Pki
+    time_scale: float = 1.0
 
     def wait_ready(self) -> None:
         """LabError: a server ended, or took too long."""
@@ -97,8 +98,17 @@ class Cast:
             server_name=step.to, directory=directory, family=cast(Literal[4, 6], family), port=step.port,
             ca_file=(self.pki if step.trust else Pki(directory / "stranger")).ca_file, sender=sender,
             recipient=recipient, message="\r\n".join(lines).encode(), path=step.path,
-            script=tuple(_action(line, on_fault) for line in step.script), ask=step.ask, **target,
+            script=tuple(_action(line, on_fault) for line in step.script),
+            ask=_by_the_clock(step.ask, self.time_scale), **target,
         )  # fmt: skip
+
+
+def _by_the_clock(ask: Mapping[str, Any], time_scale: float) -> Mapping[str, Any]:
+    """What a client is told, with the times of the box's memory (`later`) turned into times of the clock."""
+    if "packets" not in ask:
+        return ask
+    packets = [p | {"after_s": p.get("after_s", 0) + p.get("later_s", 0) * time_scale} for p in ask["packets"]]
+    return {**ask, "packets": packets}
 
 
 def _filler(size_bytes: int) -> list[str]:
@@ -157,7 +167,7 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
             continue  # Postfix brings Dovecot along, on the same ports
         settings = scenario.settings.get(name, {})
         services[name] = _start(name, program, host, folder, server_name, pki, settings)
-    return Cast(services, stores, pki)
+    return Cast(services, stores, pki, scenario.time_scale)
 
 
 def _start(

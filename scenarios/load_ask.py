@@ -25,6 +25,8 @@ _NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _ADDRESS = re.compile(r"[A-Za-z0-9.+_-]+@[A-Za-z0-9.-]+")
 _HEX = re.compile(r"([0-9A-Fa-f]{2}(:|$))+")
 _LATIN = 0x100
+_SECONDS = MappingProxyType({"after": "after_s", "later": "later_s"})
+"""How long before a packet: by the clock, and by that of the box's memory (`scenarios.cast` makes the one of the other)."""
 
 Ask = Mapping[str, Any]
 
@@ -98,7 +100,7 @@ def _packet(reader: Reader, node: Node) -> dict[str, Any]:
     packet: dict[str, Any] = {"flags": _flags(reader, fields["flags"]) if "flags" in fields else "A"}
     for key, value in fields.items():
         if key != "flags":
-            packet["after_s" if key == "after" else key] = _PACKET_READERS[key](reader, value)
+            packet[_SECONDS.get(key, key)] = _PACKET_READERS[key](reader, value)
     return packet
 
 
@@ -145,6 +147,7 @@ _PACKET_READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "data_offset": lambda reader, node: reader.whole(node, 0, 15),
         "times": lambda reader, node: reader.whole(node, 1, MAX_PACKETS),
         "after": lambda reader, node: reader.duration_ns(node) / 1e9,
+        "later": lambda reader, node: reader.duration_ns(node) / 1e9,
     }
 )
 

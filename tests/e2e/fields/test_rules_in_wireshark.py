@@ -1,0 +1,45 @@
+"""What set off a rule in a run, Wireshark finds in its captures by the rule's own filter."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from scenarios.load import load_scenario, scenario_slugs
+from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.test_captures_in_wireshark import frames
+from tests.e2e.test_scenarios import skip_without_servers
+
+TAMPERED = [slug for slug in scenario_slugs() if load_scenario(slug).truth == "tampered"]
+NOT_DISSECTED = {
+    "airtel": "tshark looks for no TLS on port 80",
+    "sandvine": "tshark looks for no BitTorrent on port 80",
+}
+"""Scenario -> why tshark cannot see what the box sees."""
+
+FROM_INSIDE = "(ip.src == 192.0.2.0/24 or ipv6.src == 2001:db8:1::/64)"
+COMES_IN = {"box-inside": FROM_INSIDE, "box-outside": f"not {FROM_INSIDE}"}
+"""Side of the box -> what comes in there, and has not been changed yet."""
+
+
+@pytest.mark.skipif(
+    shutil.which("tshark") is None, reason="tshark is not installed; make setup-servers installs it"
+)
+@pytest.mark.parametrize("slug", TAMPERED)
+def test_triggers_of_a_run_are_found_by_the_rules_filter(slug: str, finished_run: FinishedRun) -> None:
+    """Every packet that is marked as a rule's trigger is shown by that rule's filter, where it came to the box."""
+    skip_without_servers(slug, postfix=False)
+    if slug in NOT_DISSECTED:
+        pytest.skip(NOT_DISSECTED[slug])
+    run = finished_run(slug)
+    captures = run.directory / "captures"
+    for rule in run.result["filters"]:
+        if not rule["wireshark"]:
+            continue
+        word = f"TRIGGER of rule {rule['profile']}/{rule['rule']} "
+        for place, comes_in in COMES_IN.items():
+            capture = captures / f"{place}.pcapng"
+            comment = f'frame.comment contains "{word}" and {comes_in}'
+            marked = {number for number, _ in frames(capture, comment)}
+            assert marked <= {number for number, _ in frames(capture, rule["when"])}, (rule, place)
