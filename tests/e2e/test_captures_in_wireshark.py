@@ -14,11 +14,12 @@ from tests.e2e.conftest import Terminal
 TSHARK = shutil.which("tshark")
 
 
-def frames(capture: Path, display_filter: str) -> list[tuple[int, str]]:
-    """(frame number, comment) of the packets that a display filter shows, by tshark."""
+def frames(capture: Path, display_filter: str, *options: str) -> list[tuple[int, str]]:
+    """(frame number, comment) of the packets that a display filter shows, by tshark. options: more of tshark's."""
     assert TSHARK is not None
     argv = [
         TSHARK,
+        *options,
         "-r",
         str(capture),
         "-Y",

@@ -12,15 +12,27 @@ from tests.e2e.test_captures_in_wireshark import frames
 from tests.e2e.test_scenarios import skip_without_servers
 
 TAMPERED = [slug for slug in scenario_slugs() if load_scenario(slug).truth == "tampered"]
-NOT_DISSECTED = {
-    "airtel": "tshark looks for no TLS on port 80",
-    "sandvine": "tshark looks for no BitTorrent on port 80",
+ON_ANY_PORT = (
+    *("-o", "tcp.try_heuristic_first:TRUE", "-o", "udp.try_heuristic_first:TRUE"),
+    *("--enable-heuristic", "tls_tcp"),
+)
+"""Options of tshark that let it look for TLS, HTTP and BitTorrent on any port, as the box does."""
+
+UNSEEN = {
+    ("tmobile-uk-2012-vpn", "drop-openvpn"): "tshark looks for OpenVPN on its usual port only",
+    ("tmobile-uk-2012-vpn", "drop-pptp"): "tshark looks for PPTP on its usual port only",
+    (
+        "sandvine",
+        "reset-both-on-bittorrent-handshake",
+    ): "tshark knows no handshake whose first segment has 15 bytes",
 }
-"""Scenario -> why tshark cannot see what the box sees."""
+"""(Profile, rule) -> why tshark cannot see all that the box sees."""
 
 FROM_INSIDE = "(ip.src == 192.0.2.0/24 or ipv6.src == 2001:db8:1::/64)"
 COMES_IN = {"box-inside": FROM_INSIDE, "box-outside": f"not {FROM_INSIDE}"}
 """Side of the box -> what comes in there, and has not been changed yet."""
+AGAIN = "tcp.analysis.retransmission"
+"""What is sent once more: tshark dissects it once, a box that looks at single packets does it each time."""
 
 
 @pytest.mark.skipif(
@@ -30,16 +42,17 @@ COMES_IN = {"box-inside": FROM_INSIDE, "box-outside": f"not {FROM_INSIDE}"}
 def test_triggers_of_a_run_are_found_by_the_rules_filter(slug: str, finished_run: FinishedRun) -> None:
     """Every packet that is marked as a rule's trigger is shown by that rule's filter, where it came to the box."""
     skip_without_servers(slug, postfix=False)
-    if slug in NOT_DISSECTED:
-        pytest.skip(NOT_DISSECTED[slug])
     run = finished_run(slug)
     captures = run.directory / "captures"
     for rule in run.result["filters"]:
-        if not rule["wireshark"]:
+        if not rule["wireshark"] or (rule["profile"], rule["rule"]) in UNSEEN:
             continue
         word = f"TRIGGER of rule {rule['profile']}/{rule['rule']} "
         for place, comes_in in COMES_IN.items():
             capture = captures / f"{place}.pcapng"
-            comment = f'frame.comment contains "{word}" and {comes_in}'
+            comment = f'frame.comment contains "{word}" and {comes_in} and not {AGAIN}'
             marked = {number for number, _ in frames(capture, comment)}
-            assert marked <= {number for number, _ in frames(capture, rule["when"])}, (rule, place)
+            assert marked <= {number for number, _ in frames(capture, rule["when"], *ON_ANY_PORT)}, (
+                rule,
+                place,
+            )
