@@ -323,6 +323,4 @@ def _check(what: str, done: subprocess.CompletedProcess[bytes]) -> None:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or [
             f"exit status {done.returncode}"
         ]
-        raise LabError(
-            f"expected {what} to succeed, got {reason[0]!r}", "make doctor shows what is missing"
-        )
+        raise LabError(f"expected {what} to succeed, got {reason[0]!r}", "make doctor shows what is missing")

@@ -35,8 +35,8 @@ class Journey:
     places: where it could be seen, in travelling order; two hosts and both sides of the box
     seen: place -> what the capture there holds; only places where it was seen
     forged, dropped, rewritten, matched: what the events say of it, filled in by `scenarios.explanation`
-    leaves_as: the packet that left the box in its place, where the box changed it; where a connection was led elsewhere,
-        the packet on that host's side, and `packet` the one on the client's
+    leaves_as: the packet that left the box in its place, where the box changed it; where a connection was led
+        elsewhere, the packet on that host's side, and `packet` the one on the client's
     """
 
     packet: Packet

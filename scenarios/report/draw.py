@@ -184,7 +184,10 @@ class _Pen:
         ]
         rewriters = dict.fromkeys(row.rewritten for row in rows if row.rewritten)
         rewritten = self.signs.rewritten
-        lines += [Text(f"{indent}{rewritten}: what rule {rule} made of it", _STYLES["rewritten"]) for rule in rewriters]
+        lines += [
+            Text(f"{indent}{rewritten}: what rule {rule} made of it", _STYLES["rewritten"])
+            for rule in rewriters
+        ]
         if any(row.forged for row in rows):
             lines.append(
                 Text(f"{indent}{self.signs.forged}: by the box, in the other end's name", _STYLES["forged"])

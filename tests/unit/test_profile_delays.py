@@ -1,4 +1,4 @@
-"""Delays of profiles against their published quantiles (catalogue section 2.3): a run is too short to show a distribution."""
+"""Delays of profiles against their published quantiles (catalogue section 2.3): a run is too short to show them."""
 
 from __future__ import annotations
 
