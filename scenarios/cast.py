@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from lab.clients.base import Action, Target
 from lab.host import Host
 from lab.lab import Lab
-from lab.services import dns, dovecot, mail_embedded, mail_postfix, misbehaving, ssh, web
+from lab.services import dns, dovecot, mail_embedded, mail_postfix, misbehaving, quic, ssh, vpn, web
 from lab.services.base import Service
 from lab.services.dns import Addresses
 from lab.services.pki import Pki
@@ -94,6 +94,8 @@ class Cast:
         if (service := self.services.get("ssh")) is not None and host_of(step.to) == "ssh":
             target["user"] = service.facts["user"]
             target |= {key: Path(str(service.facts[key])) for key in ("identity_file", "known_hosts")}
+        if (service := self.services.get("vpn")) is not None and TARGETS[step.to][0] == "vpn":
+            target["identity_file"] = Path(str(service.facts["identity_file"]))
         return Target(
             server_name=step.to, directory=directory, family=cast(Literal[4, 6], family), port=step.port,
             ca_file=(self.pki if step.trust else Pki(directory / "stranger")).ca_file, sender=sender,
@@ -158,7 +160,7 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
     for name, program in scenario.services.items():
         if name == "dns":
             continue
-        host_name = "mail" if name == "imap" else name
+        host_name = {"imap": "mail", "quic": "web"}.get(name, name)
         host, folder = lab.hosts[host_name], directory / name
         server_name = next(server for server, (at, _) in TARGETS.items() if at == host_name)
         if name in ("mail", "provider"):
@@ -183,10 +185,15 @@ def _start(
         return ssh.start(host, folder)
     if name == "peer":
         return misbehaving.start(host, folder, behaviour=program, server_name=server_name)
+    if name == "vpn":
+        server, client = pki.issue([server_name]), pki.issue(["client.example"])
+        return vpn.start(host, folder, ca_file=pki.ca_file, certificate=server, client=client)
     if name == "web":
         return web.start(
             host, folder, server_name=server_name, certificate=pki.issue([server_name, *WEB_ALIASES])
         )
+    if name == "quic":
+        return quic.start(host, folder, certificate=pki.issue([WEB_ALIASES[0], server_name, *WEB_ALIASES[1:]]))
     certificate = pki.issue([server_name])
     domain = mail_domain(host.name)
     users = {f"{user}@{domain}": PASSWORD for user in ("alice", "bob")}

@@ -165,6 +165,8 @@ READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "packets": _packets,
         "source_port": _port,
         "handshake": lambda reader, node: reader.flag(node),
+        "messages": lambda reader, node: reader.whole(node, 1, MAX_CONNECTIONS),
+        "pause": lambda reader, node: reader.duration_ns(node) / 1e9,
         "esni": lambda reader, node: reader.flag(node),
         "random": lambda reader, node: reader.whole(node, 1, 65535, what="a size"),
         "apart": lambda reader, node: reader.duration_ns(node, at_least=1) / 1e9,

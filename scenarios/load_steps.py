@@ -42,7 +42,9 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
         "imap": frozenset({110, 143, 993, 995}),
         "web": frozenset({80, 443}),
         "ssh": frozenset({22}),
+        "vpn": frozenset({5000}),
         "dns": frozenset({53}),
+        "quic": frozenset({443}),
         "peer": frozenset({443, 587, 7000}),
     }
 )

@@ -23,14 +23,17 @@ SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "provider": ("embedded", "postfix"),
         "web": ("nginx",),
         "ssh": ("openssh",),
+        "vpn": ("openvpn",),
         "dns": ("dnsmasq",),
+        "quic": ("aioquic",),
         "imap": ("dovecot",),
         "peer": (
             "answer", "crash", "keepalive", "reset", "reset-when-idle", "slow", "tarpit",
         ),
     }
 )  # fmt: skip
-"""Service -> the programs that can play it. Each has the host of its name, except imap, which lives on host `mail`.
+"""Service -> the programs that can play it. Each has the host of its name, except imap, which lives on host `mail`,
+and quic, which lives on `web`.
 dns runs in every lab; named here, steps can go to it, and its host is captured.
 
 peer: a server that does one thing, and that often badly (`lab.services.misbehaving`).
@@ -63,8 +66,9 @@ TARGETS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         "mail.example": ("mail", ("mail", "imap")),
         "smtp.provider.example": ("provider", ("provider",)),
-        "web.example": ("web", ("web",)),
+        "web.example": ("web", ("web", "quic")),
         "ssh.example": ("ssh", ("ssh",)),
+        "vpn.example": ("vpn", ("vpn",)),
         "dns.example": ("dns", ("dns",)),
         "peer.example": ("peer", ("peer",)),
     }

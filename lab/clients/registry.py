@@ -12,7 +12,9 @@ from lab.clients import (
     curl_web,
     dig,
     msmtp,
+    openvpn,
     python_smtplib,
+    quic,
     s_client,
     ssh,
     swaks,
@@ -22,8 +24,8 @@ from lab.clients import (
 from lab.clients.base import Client
 
 _DRIVERS = (
-    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, dig, s_client, ssh, tcp_probe,
-    tcp_script,
+    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, dig, openvpn, quic, s_client, ssh,
+    tcp_probe, tcp_script,
 )  # fmt: skip
 
 CLIENTS: Mapping[str, Client] = MappingProxyType(

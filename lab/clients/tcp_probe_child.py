@@ -130,6 +130,7 @@ def talk(settings: Settings, number: int) -> tuple[str, int]:
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(settings["time_limit_s"])
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        only_its_version(connection)
         try:
             if settings["source_port"]:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -140,6 +141,12 @@ def talk(settings: Settings, number: int) -> tuple[str, int]:
             return f"errno {error.errno}", 0
         word = talk_on(connection, settings, number)
         return word, int(connection.getsockname()[1])
+
+
+def only_its_version(found: socket.socket) -> None:
+    """The same port may be in use over the other IP version."""
+    if found.family == socket.AF_INET6:
+        found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
 def talk_on(connection: socket.socket, settings: Settings, number: int) -> str:
@@ -193,6 +200,7 @@ def say_datagram(settings: Settings, number: int) -> tuple[str, int]:
     """One datagram, and nothing is expected. `sent`, and the port."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        only_its_version(sender)
         sender.bind(("", settings["source_port"] + number if settings["source_port"] else 0))
         sender.sendto(opening(settings, number), (settings["server"], settings["port"]))
         return "sent", int(sender.getsockname()[1])

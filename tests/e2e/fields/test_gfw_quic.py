@@ -1,0 +1,98 @@
+"""The Great Firewall's silence after a name in QUIC on the wire, against QUIC25 (catalogue 2.1, 2.3, 4.3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.fields.finished import FAMILIES, Connection, Run
+from tests.e2e.fields.silence import SLACK_S, assert_all_pass, passages, since
+
+DURATION_S, STATE_S = 180.0, 60.0
+LEAST_LAG_S, MOST_LAG_S = 0.0586, 7.519
+
+everywhere = pytest.mark.parametrize("family", FAMILIES)
+
+
+def is_initial(datagram: bytes) -> bool:
+    """A long header of version 1, type Initial (RFC 9000 17.2.2)."""
+    return datagram[0] & 0xF0 == 0xC0 and datagram[1:5] == b"\0\0\0\1"
+
+
+def cut_off_after_s(connection: Connection) -> float:
+    """Seconds from the first Initial to the last datagram of the client that got through before one that did not."""
+    sent = since(connection.first_data(), passages(connection))
+    first_lost = next(n for n, (_, passed) in enumerate(sent) if not passed)
+    return sent[first_lost - 1][0]
+
+
+@everywhere
+@pytest.mark.parametrize("step", ["name", "hidden-too-early"])
+def test_initial_passes_and_later_datagrams_do_not(step: str, family: int, finished_run: FinishedRun) -> None:
+    """The server gets the Initial and answers; what the client sends after a while is lost; nothing is injected."""
+    run = finished_run("gfw-quic")
+    connection = run.connection(step, family)
+    initials = [(s, ok) for s, ok in passages(connection) if is_initial(s.packet.payload)]
+    assert initials[0][1]
+    assert connection.ends.client_port > connection.ends.server_port
+    assert 0 <= cut_off_after_s(connection) <= MOST_LAG_S
+    assert_all_pass(passages(connection, "server"))
+    assert connection.forged("client") + connection.forged("server") == []
+    assert run.outcome(step, family) == "timeout"
+
+
+def silence(run: Run, family: int) -> tuple[list[bool], list[bool], list[bool]]:
+    """Datagrams from other ports: whether they passed before the least lag, in the silence, and after it."""
+    start = run.connection("name", family).first_data()
+    end_s = DURATION_S * run.result["time_scale"]
+    sent = [p for c in run.connections("datagrams", family) for p in since(start, passages(c))]
+    lag_s = cut_off_after_s(run.connection("name", family)) + 0.3
+    early = [ok for at_s, ok in sent if at_s < LEAST_LAG_S - 0.01]
+    during = [ok for at_s, ok in sent if lag_s + SLACK_S < at_s < end_s - SLACK_S]
+    after = [ok for at_s, ok in sent if at_s > end_s + SLACK_S]
+    return early, during, after
+
+
+@everywhere
+def test_client_is_cut_off_from_this_server_and_port_for_three_minutes(
+    finished_run: FinishedRun, family: int
+) -> None:
+    """Any datagram from any port of the client's, for 180 s, scaled; not before the least lag that was measured."""
+    early, during, after = silence(finished_run("gfw-quic"), family)
+    assert set(early) <= {True}
+    assert set(during) == {False}
+    assert set(after) == {True}
+
+
+@everywhere
+def test_what_the_client_sends_within_the_least_lag_gets_through(
+    finished_run: FinishedRun, family: int
+) -> None:
+    """No datagram is lost sooner than 58.6 ms after the ClientHello."""
+    connection = finished_run("gfw-quic").connection("name", family)
+    sent = since(connection.first_data(), passages(connection))
+    assert {ok for at_s, ok in sent if at_s < LEAST_LAG_S - 0.005} == {True}
+
+
+@everywhere
+@pytest.mark.parametrize("step", ["tcp", "other-port", "other-name", "low-port", "hidden", "afterwards"])
+def test_others_are_let_alone(step: str, family: int, finished_run: FinishedRun) -> None:
+    """TCP, other ports and names, a source port not above the server's, and a name behind some other datagram."""
+    run = finished_run("gfw-quic")
+    connections = run.connections(step, family)
+    assert_all_pass(*map(passages, connections))
+    if step == "low-port":
+        assert connections[0].ends.client_port < connections[0].ends.server_port
+    if step == "hidden":
+        assert [is_initial(p.payload) for p in connections[0].genuine("client")][:2] == [False, True]
+
+
+@everywhere
+def test_state_of_a_flow_ends_after_a_minute(finished_run: FinishedRun, family: int) -> None:
+    """A random datagram hides a name for 60 s, scaled: `hidden` came before, `hidden-too-early` after."""
+    run = finished_run("gfw-quic")
+    state_s = STATE_S * run.result["time_scale"]
+    for step, expired in (("hidden", False), ("hidden-too-early", True)):
+        first, second, *_ = run.connection(step, family).seen_genuine("client")
+        assert (is_initial(first.packet.payload), is_initial(second.packet.payload)) == (False, True)
+        assert ((second.time_ns - first.time_ns) / 1e9 > state_s) == expired
