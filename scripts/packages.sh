@@ -18,6 +18,7 @@ packages_servers=(
     nginx openssh-server openssh-client
     swaks libnet-ssleay-perl libio-socket-inet6-perl        # without them swaks has no TLS, no IPv6
     msmtp
+    openvpn
 )
 packages_test=(
     tshark                  # the independent oracle

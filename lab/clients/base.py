@@ -89,7 +89,7 @@ class Target:
     port: instead of the client's usual one
     password: None lets mail clients send without logging in
     ca_file: the only certificates to trust (PEM); None: trust the lab's none
-    identity_file: ssh's private key; known_hosts: the only host keys to trust, None: any
+    identity_file: ssh's private key, a VPN client's chain and key; known_hosts: the only host keys to trust, None: any
     message: a whole mail with header; None: a short one from `sender` to `recipient`
     path: of the page to fetch; script: what `tcp-script` does
     ask: what the scenario says besides, plain data; only keys of the client's `takes`

@@ -18,7 +18,7 @@ WITH_MAIL = [slug for slug in SLUGS if "mail" in load_scenario(slug).services]
 
 def skip_without_servers(slug: str, *, postfix: bool) -> None:
     """A scenario with real servers is skipped where they are not installed; `make test` installs them."""
-    programs = {"nginx": "nginx", "openssh": "sshd", "dovecot": "dovecot"}
+    programs = {"nginx": "nginx", "openssh": "sshd", "dovecot": "dovecot", "openvpn": "openvpn"}
     needed = [programs[name] for name in load_scenario(slug).services.values() if name in programs]
     for program in [*needed, *(["postfix", "dovecot"] if postfix else [])]:
         if shutil.which(program, path=program_path()) is None:
