@@ -141,6 +141,7 @@ _PACKET_READERS: Mapping[str, Callable[[Reader, Node], Any]] = MappingProxyType(
         "part": _part,
         "seq": lambda reader, node: reader.whole(node, -0x80000000, 0x7FFFFFFF),
         "ack": lambda reader, node: reader.whole(node, 0, 0xFFFFFFFF),
+        "ack_ahead": lambda reader, node: reader.whole(node, -0x80000000, 0x7FFFFFFF),
         "ttl": lambda reader, node: reader.whole(node, 1, 255),
         "checksum": lambda reader, node: reader.word(node, ("good", "bad")),
         "options": _options,

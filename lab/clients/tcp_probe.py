@@ -39,7 +39,7 @@ _TAKES = {
     "send": _TALK - {"host"} | {"send", "random"},
     "udp": frozenset({"send", "random", "source_port", "connections", "apart"}),
     "ip": frozenset({"send", "protocol"}),
-    "packets": _TALK - {"segments"} | {"packets", "handshake", "tls_version", "esni", "random"},
+    "packets": _TALK - {"segments"} | {"packets", "handshake", "records", "tls_version", "esni", "random"},
 }
 
 _OUTCOME_OF_WORD = {

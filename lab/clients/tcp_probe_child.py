@@ -241,7 +241,9 @@ def throw(settings: Settings, number: int) -> tuple[str, int]:
             flags = sum(FLAGS[letter] for letter in packet["flags"])
             here = first + packet["seq"] if "seq" in packet else seq
             ends = (port, settings["port"])
-            segment = tcp_segment(packet, ends, here, packet.get("ack", ack), flags, payload)
+            segment = tcp_segment(
+                packet, ends, here, packet.get("ack", ack + packet.get("ack_ahead", 0)), flags, payload
+            )
             data = ip_packet(source, settings["server"], segment, packet, FIRST_IP_ID + place)
             raw.sendto(data, (settings["server"], 0))
             if "seq" not in packet:
