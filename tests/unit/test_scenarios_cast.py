@@ -35,6 +35,16 @@ def test_cast_hosts_are_those_that_the_services_live_on() -> None:
     assert server_hosts(load_scenario("unaffected")) == ["dns", "mail", "web", "ssh"]
 
 
+def test_cast_target_reads_later_by_the_clock_of_the_boxs_memory(cast: Cast, tmp_path: Path) -> None:
+    """A minute later is 0.6 s later where the box forgets a hundred times faster; `after` is a time of the clock."""
+    packets = [{"flags": "S"}, {"flags": "PA", "later_s": 60.0, "after_s": 0.1}]
+    step = Step("probe", "sim1", "probe-packets", ask={"packets": packets})
+    for time_scale, waits in ((1.0, [0.0, 60.1]), (0.01, [0.0, 0.7])):
+        cast.time_scale = time_scale
+        target = cast.target(step, family=4, world="scenario", directory=tmp_path)
+        assert [packet["after_s"] for packet in target.ask["packets"]] == pytest.approx(waits)
+
+
 def test_cast_target_marks_the_mail_with_its_step(cast: Cast, tmp_path: Path) -> None:
     """By the header line the mail is known again, whichever server took it."""
     target = cast.target(Step("send", "sim1", "swaks"), family=6, world="scenario", directory=tmp_path)
