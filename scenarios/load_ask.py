@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.+_-]+@[A-Za-z0-9.-]+")
 _HEX = re.compile(r"([0-9A-Fa-f]{2}(:|$))+")
 _LATIN = 0x100
 _SECONDS = MappingProxyType({"after": "after_s", "later": "later_s"})
-"""How long before a packet: by the clock, and by that of the box's memory, from which `scenarios.cast` makes the first."""
+"""How long before a packet: by the clock, and by that of the box's memory, which `scenarios.cast` turns into it."""
 
 Ask = Mapping[str, Any]
 
