@@ -41,7 +41,7 @@ _CONNECT, _WEIRD_REPLY, _HANDSHAKE, _SEND, _RECEIVE, _USE_SSL_FAILED = 7, 8, 35,
 
 _ERROR_NUMBER = {"errno: 104": Outcome.CONNECTION_RESET, "errno: 32": Outcome.CONNECTION_RESET}
 _ENDED_IN_HANDSHAKE = re.compile(r"SSL_ERROR_SYSCALL|unexpected eof|error:00000000")
-_NEGATIVE_REPLY = re.compile(r"(?:failed: |response: |denied, code )[45]\d\d")
+_NEGATIVE_REPLY = re.compile(r"(?:failed: |response: |denied(?:, code|:) )[45]\d\d")
 
 
 def used_tls(done: Finished) -> bool:

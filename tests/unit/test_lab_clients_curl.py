@@ -24,3 +24,9 @@ def test_curl_with_an_address_tried_in_vain_and_another_that_answered_goes_by_th
         text.splitlines()[0] + "\ncurl: (7) Failed to connect to mail.example port 587: Couldn't connect\n"
     )
     assert curl.classify(finished(7, stderr=refused), Outcome.DELIVERED) is Outcome.REFUSED
+
+
+def test_curl_that_was_answered_with_a_refusal_was_rejected() -> None:
+    """A refused EHLO: curl names the reply's code."""
+    said = finished(9, stderr="< 502 5.5.2 Error\ncurl: (9) Remote access denied: 502\n")
+    assert curl.classify(said, Outcome.DELIVERED) is Outcome.REJECTED

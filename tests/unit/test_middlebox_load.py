@@ -74,12 +74,23 @@ def test_shipped_tmobile_header_fields_are_chosen(name: str) -> None:
 STRIPPER = frozenset({"refuse-starttls", "refuse-starttls-imap", "refuse-stls"})
 OWN_FIELDS = {
     "gfw-2021": {"backup-looks-once", "backup-on-next-message"},
+    "gfw-esni": {"drop-after-esni", "give-up-on-tiny-first-segment"},
+    "gfw-fet": {"drop-after-fully-encrypted"},
+    "iran-filter": {"drop-unknown-protocol", "know-dns", "know-http", "know-tls"},
+    "tspu-rst": {
+        "make-redirect-of-answer",
+        "make-reset-of-answer",
+        "note-listed-host",
+        "note-listed-name",
+    },
+    "tspu-throttle": {"give-up-on-other-protocols", "throttle-by-name"},
     "gfw-443-2025": {"reset-client-on-syn"},
     "turkmenistan": {"remember-name-without-handshake", "reset-client-on-name"},
     "fair-use": {f"drop-{name}" for name in ("openvpn", "wireguard", "ike", "l2tp", "pptp", "gre", "esp")},
     "henan": {"reset-client-on-host", "reset-client-on-sni"},
     "bluecoat-page": {"keep-from-server", "see-client-off"},
     "content-block": {"keep-from-server", "see-client-off"},
+    "pix-mailguard": {"refuse-other-commands"},
     "stripper": STRIPPER | {"strip-stls-from-capa"},
     "stripper-354": STRIPPER,
     "stripper-454": STRIPPER,

@@ -16,7 +16,7 @@ def test_deployment_yaml_is_what_the_scenario_says(slug: str, tmp_path: Path) ->
     """The file written for the box, read by the box's own loader, has the scenario's phases and subscribers."""
     middlebox = load_scenario(slug).middlebox
     assert middlebox is not None
-    addresses = {f"sim{i}": (f"192.0.2.{10 + i}", f"2001:db8:1::{10 + i}") for i in range(1, 9)}
+    addresses = {f"sim{i}": (f"192.0.2.{10 + i}", f"2001:db8:1::{10 + i}") for i in range(1, 65)}
     file = tmp_path / "box.yaml"
     file.write_text(deployment_yaml(middlebox, addresses), encoding="utf-8")
     deployment = load_deployment(file)

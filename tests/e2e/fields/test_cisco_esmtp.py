@@ -86,3 +86,20 @@ def test_cisco_lets_mail_through_in_clear(finished_run: FinishedRun, family: int
     run = finished_run(SLUG)
     for end in both_ends(run, run.connection("opportunistic", family)):
         assert b"Hello from the lab." in end.stream("client")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("step", "refused"), [("opportunistic", b"ehlo "), ("ask-anyway", b"STARTTLS")])
+def test_mail_guard_refuses_what_is_not_of_the_seven(
+    finished_run: FinishedRun, step: str, refused: bytes, family: int
+) -> None:
+    """`502 5.5.2 Error: command not recognized` for EHLO and STARTTLS; the seven pass as they are."""
+    run = finished_run("pix-mailguard")
+    at_client, at_server = both_ends(run, run.connection(step, family))
+    said, heard = at_client.lines("client"), at_server.lines("client")
+    assert heard == [b"NOOP" if line.startswith(refused) else line for line in said]
+    assert said != heard
+    pairs = zip(at_server.lines("server"), at_client.lines("server"), strict=True)
+    [(sent, came)] = [(sent, came) for sent, came in pairs if sent != came]
+    assert came == b"502 5.5.2 Error: command not recognized"
+    assert sent.startswith(b"250 ")
