@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from middlebox.load import load_deployment
+from middlebox.load import load_deployment, load_profile
 from scenarios.boxfile import deployment_yaml
 from scenarios.load import load_scenario, scenario_slugs
 
@@ -22,7 +22,7 @@ def test_deployment_yaml_is_what_the_scenario_says(slug: str, tmp_path: Path) ->
     deployment = load_deployment(file)
     assert deployment.name == middlebox.name
     assert [(p.at_ns, p.profile.name if p.profile else None) for p in deployment.timeline] == [
-        (p.at_ns, p.profile) for p in middlebox.timeline
+        (p.at_ns, load_profile(p.profile).name if p.profile else None) for p in middlebox.timeline
     ]
     quotas = {s.name: s.quota_bytes for s in deployment.subscribers if s.quota_bytes is not None}
     assert quotas == dict(middlebox.quotas)
