@@ -21,6 +21,7 @@ from middlebox.load import load_profile, profile_names
 from tests.property.test_dissect_rules import frames_that_set_off
 from tests.property.test_filters_oracle import tshark
 from tests.unit.dissect_kit import TSHARK_OPTIONS, ip_packets_of
+from tests.unit.quic_bytes import crypto, initial
 from tests.unit.tls_bytes import client_hello, record
 
 pytestmark = pytest.mark.tshark_4_0
@@ -87,6 +88,13 @@ def question(name: str) -> bytes:
     return bytes(DNS(id=7, rd=1, qd=DNSQR(qname=name)))
 
 
+def quic_initial(name: str, ip_version: int) -> bytes:
+    """The first datagram of a connection; each has an ID of its own."""
+    connection_id = f"{ip_version}{name}".encode().ljust(20)[:20]
+    frames = crypto(0, client_hello(name)).ljust(1162, b"\x00")
+    return initial(frames, dcid=connection_id, keys_from=connection_id)
+
+
 NAMES = ("web.example", "blocked.example", "www.blocked.example", "a.b.blocked.example", "unblocked.example")
 
 CONVERSATIONS: list[Conversation] = [
@@ -131,10 +139,11 @@ class Recorder:
         self.frames: list[Packet] = []
         self._port = 40_000
 
-    def datagrams(self, version: int, asked: bytes, answered: bytes) -> None:
+    def datagrams(self, version: int, server_port: int, asked: bytes, answered: bytes = b"") -> None:
         self._port += 1
-        self._send(version, True, UDP(sport=self._port, dport=53) / asked)
-        self._send(version, False, UDP(sport=53, dport=self._port) / answered)
+        self._send(version, True, UDP(sport=self._port, dport=server_port) / asked)
+        if answered:
+            self._send(version, False, UDP(sport=server_port, dport=self._port) / answered)
 
     def connection(self, version: int, conversation: Conversation) -> None:
         server_port, said = conversation
@@ -168,8 +177,20 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> str:
             recorder.connection(version, conversation)
         for name in NAMES:
             reply = DNS(id=7, qr=1, qd=DNSQR(qname=name), an=DNSRR(rrname=name, rdata="203.0.113.80"))
-            recorder.datagrams(version, question(name), bytes(reply))
+            recorder.datagrams(version, 53, question(name), bytes(reply))
     path = tmp_path_factory.mktemp("conversations") / "conversations.pcap"
+    wrpcap(str(path), recorder.frames)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def initials(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The first datagrams of QUIC connections as a capture file."""
+    recorder = Recorder()
+    for version in (4, 6):
+        for name in NAMES:
+            recorder.datagrams(version, 443, quic_initial(name, version))
+    path = tmp_path_factory.mktemp("initials") / "initials.pcap"
     wrpcap(str(path), recorder.frames)
     return str(path)
 
@@ -205,9 +226,16 @@ def test_shipped_rules_are_set_off_by_the_packets_that_tshark_shows(
     assert different == []
 
 
-def test_shipped_rules_each_have_packets_to_be_tried_on(conversations: str) -> None:
+def test_shipped_rules_on_datagrams_agree_with_tshark_on_quic(initials: str, tmp_path: Path) -> None:
+    """Rules that say `udp` or `quic`: the others are about TLS over TCP here, and about both in Wireshark."""
+    about = [one for one in seen(initials, tmp_path) if "udp" in one[0] or "quic" in one[0]]
+    assert [text for text, ours, theirs in about if ours != theirs] == []
+    assert any(ours for _, ours, _ in about)
+
+
+def test_shipped_rules_each_have_packets_to_be_tried_on(conversations: str, initials: str) -> None:
     """A rule that nothing here sets off proves nothing by agreeing."""
-    captures = [conversations, *RECORDED]
+    captures = [conversations, initials, *RECORDED]
     untried = [
         f"{rules}: no conversation above sets it off; add one"
         for text, rules in shipped().items()
