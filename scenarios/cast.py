@@ -106,10 +106,14 @@ class Cast:
 
 
 def _by_the_clock(ask: Mapping[str, Any], time_scale: float) -> Mapping[str, Any]:
-    """What a client is told, with the times of the box's memory (`later`) turned into times of the clock."""
+    """What a client is told, with the times of the box's memory (`later`, `pause`) turned into times of the clock."""
+    if "pause" in ask:
+        return {**ask, "pause": ask["pause"] * time_scale}
     if "packets" not in ask:
         return ask
-    packets = [p | {"after_s": p.get("after_s", 0) + p.get("later_s", 0) * time_scale} for p in ask["packets"]]
+    packets = [
+        p | {"after_s": p.get("after_s", 0) + p.get("later_s", 0) * time_scale} for p in ask["packets"]
+    ]
     return {**ask, "packets": packets}
 
 
@@ -193,7 +197,9 @@ def _start(
             host, folder, server_name=server_name, certificate=pki.issue([server_name, *WEB_ALIASES])
         )
     if name == "quic":
-        return quic.start(host, folder, certificate=pki.issue([WEB_ALIASES[0], server_name, *WEB_ALIASES[1:]]))
+        return quic.start(
+            host, folder, certificate=pki.issue([WEB_ALIASES[0], server_name, *WEB_ALIASES[1:]])
+        )
     certificate = pki.issue([server_name])
     domain = mail_domain(host.name)
     users = {f"{user}@{domain}": PASSWORD for user in ("alice", "bob")}
