@@ -93,6 +93,7 @@ def value_at(written: Any, path: str) -> Any:
 
 def words(value: Any) -> str:
     """A value of the file in words: `reset towards both`."""
+    value = _plain(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
@@ -111,4 +112,7 @@ def _named(path: str, names: dict[str, str]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """The value itself, where the file says beside it where it comes from; text in one line."""
+    if isinstance(value, dict) and set(value) == {"value", "source"}:
+        value = value["value"]
     return " ".join(value.split()) if isinstance(value, str) else value

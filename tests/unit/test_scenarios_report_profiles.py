@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from middlebox.load import load_profile, profile_names
-from scenarios.report.profiles import print_profile, profile_json, profiles_table, value_at
+from scenarios.report.profiles import print_profile, profile_json, profiles_table, value_at, words
 
 
 def drawn(what: object = None, *, name: str | None = None) -> str:
@@ -72,3 +72,12 @@ def test_profiles_value_that_the_file_leaves_out_is_none() -> None:
     assert value_at(written, "rules.0.when") == "tcp"
     assert value_at(written, "rules.1.when") is None
     assert value_at(written, "rules.0.look.ttl") is None
+
+
+def test_profile_value_with_its_source_beside_it_is_shown_as_the_value() -> None:
+    """`{value: X, source: KEY}` is how a file cites one value; the source has a column of its own."""
+    assert words({"value": 0, "source": "chosen"}) == "0"
+    assert words({"seq": {"value": "trigger-ack", "source": "GFWREV"}}) == "seq trigger-ack"
+    shown = {one["path"]: one["value"] for one in profile_json(load_profile("gfw-2010"))["values"]}
+    assert shown["defaults.look.tos"] == 0
+    assert shown["rules.0.do.0.reset.to_client.seq"] == "trigger-ack"
