@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+GREAT_FIREWALL = "gfw-2024+gfw-dns+gfw-smtp-2007"
 FIGURES = {
     "trigger to forged packet, median", "trigger to forged packet, 99th percentile", "bulk flow, watch-sni",
-    "bulk flow, watch-keyword", "new connections, watch-sni",
+    "bulk flow, watch-keyword", "new connections, watch-sni", f"bulk flow, {GREAT_FIREWALL}",
+    f"new connections, {GREAT_FIREWALL}",
 }  # fmt: skip
 
 

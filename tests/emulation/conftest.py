@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import contextlib
 import os
 import select
 import shutil
@@ -54,7 +55,11 @@ def become_ordinary() -> None:
 
 def watch(pids: Iterable[int]) -> list[int]:
     """File descriptors for `wait_for_end`; to be opened while the processes live."""
-    return [os.pidfd_open(pid) for pid in pids]
+    watched = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # ended since it was seen, as we want them all to
+            watched.append(os.pidfd_open(pid))
+    return watched
 
 
 def wait_for_end(pidfds: list[int], timeout_s: float = 10.0) -> None:
