@@ -23,6 +23,8 @@ SYSCTLS: Mapping[str, str] = {
     "net.ipv4.tcp_ecn": "2",
     "net.ipv4.tcp_rmem": "4096 131072 6291456",
     "net.ipv4.tcp_wmem": "4096 16384 4194304",
+    # no loss probes: they come after two round trips without an answer, which a busy machine takes at times
+    "net.ipv4.tcp_early_retrans": "0",
     # no connection may remember an earlier one
     "net.ipv4.tcp_no_metrics_save": "1",
     "net.ipv4.tcp_fastopen": "0",
