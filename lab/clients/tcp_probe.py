@@ -91,7 +91,9 @@ def run(host: Host, target: Target, *, kind: str, port: int) -> ClientResult:
     settings_file = workplace.write("settings.json", json.dumps(settings).encode())
     # -I -S: the child needs only the standard library.
     argv = [sys.executable, "-I", "-S", str(CHILD), str(settings_file)]
-    done = run_program(host, argv, workplace=workplace, time_limit_s=target.time_limit_s + 5)
+    pauses_s = sum(packet.get("after_s", 0) for packet in settings["packets"])
+    pauses_s += settings["connections"] * settings["apart"]
+    done = run_program(host, argv, workplace=workplace, time_limit_s=target.time_limit_s + pauses_s + 5)
     ports = tuple(port for _, port in find_report(done) if port)
     return replace(done.result(classify(done), _version()), ports=ports)
 

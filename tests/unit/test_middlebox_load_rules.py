@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from middlebox.dissect import QuicReading
 from middlebox.flow import Direction
-from middlebox.look import Look
+from middlebox.look import Look, Quantiles
 from middlebox.profile import Drop, DropScope, KeyPart, Log, Overlap, Reassembly, Reset, StateFrom, Towards
 from tests.unit.yaml_files import RULES, profile
 
@@ -57,3 +58,30 @@ tcp: {{state: synack, handshake: true, reassembly: none, overlap: last, check_ch
     )
     assert (tcp.ends_on_rst, tcp.ends_on_fin, tcp.join_tls_records) == (False, True, False)
     assert (tcp.buffer_bytes, tcp.idle_ns, tcp.max_flows) == (4096, 300 * 10**9, 10)
+
+
+def test_residual_that_takes_a_while_is_read(tmp_path: Path) -> None:
+    """A constant, or a distribution by its published quantiles (QUIC25); none unless it is written."""
+    rules = profile(
+        tmp_path,
+        """
+rules:
+  - {name: a, when: tcp, do: [log], residual: {key: [client_ip], for: 60s, after: 1s, do: [log]}}
+  - name: b
+    when: tcp
+    do: [log]
+    residual: {key: [client_ip], for: 60s, after: {quantiles: {0: 1ms, 100: 2ms}}, do: [log]}
+  - {name: c, when: tcp, do: [log], residual: {key: [client_ip], for: 60s, do: [log]}}
+""",
+    ).rules
+    assert [rule.residual.after for rule in rules if rule.residual] == [
+        10**9, Quantiles(((0.0, 10**6), (1.0, 2 * 10**6))), 0,
+    ]  # fmt: skip
+
+
+def test_how_it_reads_quic_is_read(tmp_path: Path) -> None:
+    """All keys are optional."""
+    assert profile(
+        tmp_path, "quic: {join_initials: false, patience: 1, opens_server: false}\n" + RULES
+    ).quic == (QuicReading(join_initials=False, patience=1, opens_server=False))
+    assert profile(tmp_path, RULES).quic == QuicReading()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from middlebox.packet import ACK, RST, SYN, Packet, flag_letters
 from scenarios.captures import Captured, fingerprint, read_capture
 from scenarios.record import FlowEnds
 
-INSIDE = (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/64"))
+Networks = tuple[IPv4Network | IPv6Network, ...]
+INSIDE: Networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/64"))
 FAMILIES = (4, 6)
 
 
@@ -163,6 +164,11 @@ class Run:
         """The packets of a connection in the capture of a host, in order."""
         captures = read_capture(self.directory / "captures" / f"{host}.pcapng")
         return [c.packet for c in captures if connection.ends.holds(c.packet)]
+
+
+def is_from(networks: Networks, p: Packet) -> bool:
+    """Whether a packet's source lies in one of these networks."""
+    return any(ip_address(p.src) in network for network in networks)
 
 
 def options_of(p: Packet) -> bytes:
