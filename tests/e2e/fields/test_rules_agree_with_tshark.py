@@ -72,8 +72,8 @@ def came_in(run: Run, folder: Path) -> str:
 
 
 def shown_here(text: str, shown: list[int] | None, packets: list[bytes]) -> list[int] | None:
-    """What of tshark's frames (from 0) a box looks at: names in QUIC only where a rule names quic or udp, and of an ICMP
-    error never what it quotes (docs/filters.md)."""
+    """What of tshark's frames (from 0) a box looks at: names in QUIC only where a rule names quic or udp,
+    and of an ICMP error never what it quotes (docs/filters.md)."""
     if shown is None:
         return None
     without = {PROTOCOL_ICMP, PROTOCOL_ICMPV6}
