@@ -251,7 +251,8 @@ class Box:
             packet.set_payload(decision.replacement)
         if decision.offload and self._engine.generation == self._generation:
             self.offloaded += 1
-            mark = ANSWERED | self._firewall.generation << GENERATION_SHIFT | decision.offload
+            # A plain number: as flags, every generation would be a new member of the enumeration.
+            mark = ANSWERED | self._firewall.generation << GENERATION_SHIFT | int(decision.offload)
             packet.set_mark(mark | DROPPED if drop else mark)
             verdict = packet.repeat
         if decision.hold_until_ns > now:
