@@ -94,3 +94,25 @@ expect:
         {"form": True},
         {"protocol": 47, "send": "\x30\x01"},
     ]
+
+
+def test_packet_that_is_sent_often_is_as_many_packets(tmp_path: Path) -> None:
+    """Each waits before it; numbers count from what would be right."""
+    loaded = scenario(
+        tmp_path,
+        HEAD
+        + """
+steps:
+  - on: sim1
+    client: probe-packets
+    to: web.example
+    as: a
+    random: 9
+    packets: [{flags: S}, {flags: PA, content: random, ack_ahead: 7, after: 20ms, times: 3}]
+expect:
+  - {step: a, outcome: sent}
+""",
+    )
+    [step] = steps_of(loaded.steps)
+    again = {"flags": "PA", "content": "random", "ack_ahead": 7, "after_s": 0.02}
+    assert step.ask["packets"] == [{"flags": "S"}, again, again, again]
