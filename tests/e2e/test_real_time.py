@@ -8,7 +8,9 @@ from scenarios.load import load_scenario, scenario_slugs
 from tests.e2e.conftest import Terminal
 from tests.e2e.test_scenarios import assert_honest, play
 
-IN_A_HURRY = {"gfw-fet-share": "counts how often somebody is cut off, so that must be over when he comes again"}
+IN_A_HURRY = {
+    "gfw-fet-share": "counts how often somebody is cut off, so that must be over when he comes again"
+}
 """Scenarios that make no sense in real time, and why; what they are about has another one that does."""
 
 SCALED = [slug for slug in scenario_slugs() if load_scenario(slug).time_scale != 1 and slug not in IN_A_HURRY]

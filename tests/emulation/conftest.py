@@ -9,9 +9,9 @@ A fixture is set up inside too: `run_dir` is a directory that this user may writ
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
-import contextlib
 import os
 import select
 import shutil
