@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -246,11 +246,13 @@ class Lab:
     def _stop_nodes(self) -> None:
         """End every process in the nodes' namespaces, shells too; namespaces and links go with the last."""
         held = {Path(f"/proc/{host.pid}/ns/net").stat().st_ino for host in self.hosts.values()}
-        for entry in Path("/proc").glob("[1-9]*"):
-            # processes come and go while we look; only our own are visible in this PID namespace
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                if (entry / "ns" / "net").stat().st_ino in held:
-                    os.kill(int(entry.name), signal.SIGKILL)
+        while found := list(
+            _processes_in(held)
+        ):  # one that forks while we look leaves a child to be found again
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_S)
         for process in self._started:
             process.wait()
             for stream in (process.stdin, process.stdout, process.stderr):
@@ -292,6 +294,16 @@ class _Link(Link):  # type: ignore[misc]
 
     def stop(self) -> None:
         pass
+
+
+def _processes_in(namespaces: Collection[int]) -> Iterator[int]:
+    """Living processes in one of these network namespaces (inodes); only our own are visible in this PID namespace."""
+    for entry in Path("/proc").glob("[1-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # they come and go while we look
+            if (entry / "ns" / "net").stat().st_ino in namespaces and "\nState:\tZ" not in (
+                entry / "status"
+            ).read_text():
+                yield int(entry.name)
 
 
 def _to_mininet(topology: IspTopology) -> Topo:

@@ -14,7 +14,7 @@ from scenarios.captures import Captured, read_capture
 from scenarios.checks import View, check, own_checks, problems_of
 from scenarios.detectors.two_ended import Finding, find_unsent_resets
 from scenarios.explanation import explain, without_cut_off
-from scenarios.journeys import Journey, World as Places, collect
+from scenarios.journeys import Journey, World as Places, collect, community_id_of
 from scenarios.model import Expectation
 from scenarios.record import FlowEnds, Play, World
 
@@ -39,7 +39,9 @@ def judge(
     world.disagreements = without_cut_off(found, journeys, ended_ns=world.ended_ns, earlier=world.earlier)
     world.journeys = journeys
     hosts = {name: {a for a, host in places.hosts.items() if host == name} for name in places.hosts.values()}
-    findings = two_ended(captures, hosts, places)
+    # Of a connection that was open before this world, a RST may have been sent before the captures began.
+    left_over = set(world.earlier) - {community_id_of(j.packet) for j in journeys if j.packet.flags & SYN}
+    findings = [f for f in two_ended(captures, hosts, places) if f.community_id not in left_over]
     for play in world.plays:
         view = View(play, world, captures)
         play.checks = [check(expectation, view) for expectation in expect]

@@ -54,8 +54,9 @@ def assert_honest(result: dict[str, Any]) -> None:
     for world in result["worlds"]:
         own = {check["expectation"]: check["passed"] for check in world["checks"] if check["own"]}
         assert list(own.values()) == [True, True], own
-        # Not all that is forged is a RST; that those are found to the last one is an own check.
-        assert len(world["findings"]) <= world["events"].get("packet_forged", 0)
+        # Not all that is forged or changed becomes a RST; that those are found to the last one is an own check.
+        made = world["events"].get("packet_forged", 0) + world["events"].get("packet_rewritten", 0)
+        assert len(world["findings"]) <= made
         if result["truth"] == "genuine":
             assert set(world["events"]) <= {"run_started", "flow_seen", "run_ended"}
             assert world["findings"] == []
