@@ -101,9 +101,12 @@ class BoxProcess:
         in time, or the box ended.
         """
         deadline = time.monotonic() + timeout_s
+        size_bytes = -1
         while True:
             alive = self.alive()
-            for number, event in enumerate(read_events(self.events), 1):
+            # Read only what has grown: a residual may be waited for by the quarter of an hour.
+            size_before, size_bytes = size_bytes, _size_of(self.events)
+            for number, event in enumerate(read_events(self.events) if size_bytes != size_before else (), 1):
                 fits = event["event"] == kind and all(
                     key in event and event[key] == v for key, v in where.items()
                 )
@@ -130,6 +133,10 @@ def _environment() -> dict[str, str]:
 def read_events(path: Path) -> Sequence[Event]:
     """Every whole line of an events file; a last line that is still being written is left out."""
     return list(_events(path))
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _events(path: Path) -> Iterator[Event]:
