@@ -13,6 +13,7 @@ Sources: YAML 1.2.2 (so `yes` and `1:30` are text).
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -160,7 +161,10 @@ def parse_yaml(path: str, text: str, error: type[SourceError]) -> Node:
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _ShallowComposer
     try:
-        root = yaml.compose(io.StringIO(text))
+        with warnings.catch_warnings():
+            # YAML allows an anchor to be set again: the later one counts from there on.
+            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            root = yaml.compose(io.StringIO(text))
         if root is None:
             raise error([Problem(path, 1, 1, "expected a mapping, got an empty file; see docs/profiles.md")])
         return _Builder(path, error).build(root, "", 0)

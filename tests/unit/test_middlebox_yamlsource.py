@@ -64,3 +64,10 @@ def test_nearest_prefers_a_choice_that_contains_the_word() -> None:
     assert nearest("reset", outcomes) == "did you mean connection-reset?"
     assert nearest("timeut", outcomes) == "did you mean timeout?"
     assert nearest("xyzzy", outcomes) == ""
+
+
+def test_anchor_set_again_counts_from_there_on() -> None:
+    """YAML allows it, so it is no error: each alias means the anchor before it."""
+    root = parse_yaml("f", "[&a 1, *a, &a 2, *a]", ProfileError)
+    assert isinstance(root.value, list)
+    assert [node.value for node in root.value] == [1, 1, 2, 2]
