@@ -83,9 +83,12 @@ def find_unsent_resets(
     server_addresses = server_addresses or own_addresses(server)
     flows = _by_flow(client, server, client_addresses, server_addresses)
     journeys = {flow: _journeys(flow, *packets) for flow, packets in flows.items()}
-    # All connections between the two take one path, so what any packet shows of it counts for all of them.
-    there = [t for to_server, _ in journeys.values() for t in to_server.transits_ns()]
-    back = [t for _, to_client in journeys.values() for t in to_client.transits_ns()]
+    # All connections between the two take one path, whoever opened them: what any packet shows of it counts for all.
+    opposite = _by_flow(server, client, server_addresses, client_addresses)
+    theirs = [_journeys(flow, *packets) for flow, packets in opposite.items() if flow not in flows]
+    ways = [*journeys.values(), *((to_server, to_client) for to_client, to_server in theirs)]
+    there = [t for to_server, _ in ways for t in to_server.transits_ns()]
+    back = [t for _, to_client in ways for t in to_client.transits_ns()]
     ahead_ns = _clock_ahead_ns(there, back)
     findings: list[Finding] = []
     for flow, (to_server, to_client) in journeys.items():

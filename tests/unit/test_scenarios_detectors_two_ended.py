@@ -128,6 +128,22 @@ def test_two_ended_peer_without_a_capture_is_not_judged() -> None:
     assert {f.server for f in findings} == {stage.server}
 
 
+def test_two_ended_path_is_known_from_connections_that_the_other_end_opened() -> None:
+    """A reset is not too fast because the only other packet of its connection was held up on a busy machine."""
+    usual = established()
+    inbound = Stage(client=usual.server, server=usual.client, client_port=50_001, server_port=443)
+    inbound.send("client", "S")
+    held_up = inbound.captures["mail"]
+    held_up[0] = replace(held_up[0], time_ns=held_up[0].time_ns + 200 * MS)
+    inbound.time_ms += 300
+    inbound.send("client", "R")
+    sim1 = usual.captures["sim1"] + inbound.captures["mail"]
+    mail = usual.captures["mail"] + inbound.captures["sim1"]
+    ends = {"client_addresses": [usual.pack(usual.server)], "server_addresses": [usual.pack(usual.client)]}
+    assert find_unsent_resets(mail, sim1, **ends) == []
+    assert find_unsent_resets(inbound.captures["sim1"], inbound.captures["mail"], **ends) != []
+
+
 def test_two_ended_own_addresses_are_in_every_packet() -> None:
     """A host that spoke with two peers is recognised by what its packets have in common."""
     one, two = starttls_block(), starttls_block(server="203.0.113.80")
