@@ -50,7 +50,17 @@ def used_tls(done: Finished) -> bool:
 
 
 def classify(done: Finished, success: Outcome) -> Outcome:
-    """The outcome from exit code and messages; `success` if it is 0."""
+    """The outcome from exit code and messages; `success` if it is 0.
+
+    A RST that comes before curl has asked how its connection went is told to that question, and then looks like an
+    end: there the kernel's counters decide.
+    """
+    outcome = _told(done, success)
+    return Outcome.CONNECTION_RESET if outcome is Outcome.CONNECTION_CLOSED and done.resets else outcome
+
+
+def _told(done: Finished, success: Outcome) -> Outcome:
+    """What curl says of it."""
     status = done.exit_status
     if status is None:
         return Outcome.TIMEOUT
@@ -91,7 +101,7 @@ def run_curl(
         *options,
         url,
     ]
-    done = run_program(host, argv, workplace=workplace, time_limit_s=target.time_limit_s)
+    done = run_program(host, argv, workplace=workplace, time_limit_s=target.time_limit_s, count_resets=True)
     return done, program_version(program)
 
 
