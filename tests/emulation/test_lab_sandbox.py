@@ -45,9 +45,12 @@ def becoming(user: str) -> list[str]:
 
 
 def start(argv: list[str], *, user: str, **options: object) -> subprocess.Popen[bytes]:
-    """Start Python with `argv` as root or as an ordinary user, in a process group of its own."""
+    """Start Python with `argv` as root or as an ordinary user, in a process group of its own.
+
+    Signals as at a terminal, also where the tests themselves ignore some, as below nohup: no shell can trap those.
+    """
     return subprocess.Popen(
-        [*becoming(user), sys.executable, *argv],
+        [*becoming(user), "env", "--default-signal=HUP,INT,TERM", sys.executable, *argv],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd="/",
         process_group=0,
