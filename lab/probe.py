@@ -23,6 +23,7 @@ PROGRAMS = {
     "ip": "iproute2",
     "tc": "iproute2",
     "ethtool": "ethtool",
+    "nft": "nftables",
     "iptables-restore": "iptables",
     "ip6tables-restore": "iptables",
     "mnexec": "mininet",
@@ -31,6 +32,15 @@ PROGRAMS = {
 
 MODULES = {"mininet": "sudo apt-get install mininet", "netfilterqueue": "make setup"}
 """Python module -> the command that brings it."""
+
+_BOX_RULES = """
+add table inet probe
+add chain inet probe untracked { type filter hook prerouting priority -300; }
+add rule inet probe untracked notrack
+add chain inet probe gate { type filter hook forward priority -150; }
+add rule inet probe gate ct mark & 1 == 1 numgen inc mod 256 == 0 ct mark set ct mark | 2
+"""
+"""A little of everything that the box's own rules use."""
 
 _QUEUE_RULE = "*mangle\n-A FORWARD -m mark ! --mark 1 -j NFQUEUE --queue-num 1\nCOMMIT\n"
 
@@ -71,7 +81,15 @@ def _try_in_sandbox(answer: int) -> None:
     problems: list[LabError] = []
     try:
         sandbox.enter()
-        for trial in (_try_nodes, _try_links, _try_queue, _try_packet_socket, _try_ipv6, _try_names):
+        for trial in (
+            _try_nodes,
+            _try_links,
+            _try_rules,
+            _try_queue,
+            _try_packet_socket,
+            _try_ipv6,
+            _try_names,
+        ):
             try:
                 trial()
             except LabError as error:
@@ -90,6 +108,11 @@ def _try_nodes() -> None:
 def _try_links() -> None:
     argv = ["ip", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"]
     _run(argv, "veth links", "sudo modprobe veth")
+
+
+def _try_rules() -> None:
+    fix = "sudo modprobe -a nf_tables nft_ct nft_numgen nf_conntrack"
+    _run(["nft", "--file", "-"], "nft with conntrack", fix, stdin=_BOX_RULES)
 
 
 def _try_queue() -> None:

@@ -1,34 +1,26 @@
-"""EDGE. Carries out what `kernel` wrote: runs iptables-restore and ip6tables-restore, sets sysctls.
+"""EDGE. Carries out what `gate` and `shortcut` wrote: runs nft, adds the queue's rule, sets sysctls.
 
-It touches no rule and no chain but those that `kernel` names.
+It touches no table but those that they name.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import Final
 
+from middlebox.elephants import Elephants
+from middlebox.gate import TABLE, TO_USER, remove_text, rules_text, same_structure, structure_text
 from middlebox.injector import write_sysctl
-from middlebox.kernel import (
-    GENERATIONS,
-    Wiring,
-    install_text,
-    redirect_text,
-    refresh_text,
-    remove_redirect_text,
-    remove_text,
-    sysctls,
-)
+from middlebox.kernel import GENERATIONS, Wiring, sysctls
+from middlebox.queuerule import add_queue_rule
+from middlebox.shortcut import Elephant, remove_text as remove_shortcut_text
 from middlebox.wants import Plan
 
-_RESTORE: Final = {4: "iptables-restore", 6: "ip6tables-restore"}
-# iptables-legacy wants a lock file in /run, which an ordinary user may not open; nobody else is in this namespace.
-_ENVIRONMENT: Final = {**os.environ, "XTABLES_LOCKFILE": "/dev/null"}
+_NFT: Final = ("nft", "--file", "-")
 
 
 class FirewallError(Exception):
-    """iptables refused; the message is its own."""
+    """The kernel refused the rules; the message is nft's own."""
 
 
 class Firewall:
@@ -38,95 +30,107 @@ class Firewall:
         self.plan = plan
         self.generation = 1
         self.refused_sysctls: tuple[str, ...] = ()
+        self.elephants = Elephants(wiring)
         self._wiring = wiring
         self._installed = False
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: subprocess.Popen[bytes] | None = None
+        self._runs_shortcut = False
         self._due = False
 
     def install(self) -> None:
-        """Chains, jumps, sysctls. FirewallError leaves nothing behind."""
-        self._remove_all()  # what an earlier box left behind when it was killed
+        """Table, chains, sysctls. FirewallError leaves nothing behind."""
         self._installed = True
-        for family, command in _RESTORE.items():
-            _finish(_start(command, install_text(self.plan, self._wiring, family=family, generation=1)))
-        self._install_redirects()
+        _finish(_start(structure_text(self.plan) + remove_shortcut_text()))
+        try:
+            add_queue_rule(TABLE, TO_USER, queue=self._wiring.queue, fail_open=self._wiring.fail_open)
+        except OSError as error:
+            raise FirewallError(
+                f"expected the kernel to take a rule for its packet queue, got {error.strerror!r}; see `make doctor`"
+            ) from error
+        _finish(_start(rules_text(self.plan, self._wiring, generation=self.generation)))
         self._set_sysctls()
 
     def change_plan(self, plan: Plan) -> None:
         """Other rules from now on: returns when the kernel has them."""
-        leads_elsewhere = (plan.redirects, plan.led) != (self.plan.redirects, self.plan.led)
-        self.plan = plan
-        self.next_generation()
-        while self.busy:
-            self.collect(wait=True)
-        if leads_elsewhere:
-            self._run_all(remove_redirect_text(self._wiring))
-            self._install_redirects()
-        self._set_sysctls()
+        before, self.plan = self.plan, plan
+        if same_structure(before, plan):
+            self.next_generation()
+            while self.busy:
+                self.collect(wait=True)
+            self._set_sysctls()
+        else:
+            self.remove()
+            self._count_generation()
+            self.install()
 
-    def _install_redirects(self) -> None:
-        if self.plan.redirects:
-            for family, command in _RESTORE.items():
-                _finish(_start(command, redirect_text(self.plan, self._wiring, family=family)))
+    def next_generation(self) -> None:
+        """Forget, soon, what connections were decided to be; does not wait for the kernel."""
+        self._count_generation()
+        self._due = True
+        if self._running is None:
+            self._start_next()
+
+    def let_in(self, elephant: Elephant, now_ns: int) -> None:
+        """A connection that may pass carries much: it may take the shortcut, soon."""
+        if self.elephants.add(elephant, now_ns) and self._running is None:
+            self._start_next()
+
+    def tidy(self, now_ns: int) -> None:
+        """The shortcut is closed while nobody takes it."""
+        if self._running is None and (text := self.elephants.tidy(now_ns)):
+            self._start_shortcut(text)
+
+    @property
+    def busy(self) -> bool:
+        """Whether `collect` has something to do."""
+        return self._running is not None
+
+    def collect(self, *, wait: bool = False) -> None:
+        """See whether a change has come into force, and start the next one if it is due."""
+        if self._running is None or (not wait and self._running.poll() is None):
+            return
+        running, self._running = self._running, None
+        if self._runs_shortcut:
+            running.communicate()
+            if running.returncode:  # a kernel without `fwd`; nothing but speed is lost
+                self.elephants.refuse()
+        else:
+            _finish(running)
+        self._start_next()
+
+    def remove(self) -> None:
+        """Take away what `install` made; nothing happens when it is not there."""
+        if self._running is not None:
+            self._running.communicate()
+            self._running = None
+        if self._installed:
+            self.elephants.disperse()
+            _start(remove_text() + remove_shortcut_text()).communicate()
+            self._installed = False
+
+    def _start_next(self) -> None:
+        if self._due:
+            self._due = self._runs_shortcut = False
+            rules = rules_text(self.plan, self._wiring, generation=self.generation)
+            self._running = _start(rules + self.elephants.disperse())
+        elif text := self.elephants.take():
+            self._start_shortcut(text)
+
+    def _start_shortcut(self, text: str) -> None:
+        self._runs_shortcut = True
+        self._running = _start(text)
+
+    def _count_generation(self) -> None:
+        self.generation = self.generation % (GENERATIONS - 1) + 1
 
     def _set_sysctls(self) -> None:
         knobs = sysctls(self.plan).items()
         self.refused_sysctls = tuple(path for path, value in knobs if not write_sysctl(path, value))
 
-    def next_generation(self) -> None:
-        """Forget, soon, what connections were decided to be; does not wait for the kernel."""
-        self.generation = self.generation % (GENERATIONS - 1) + 1
-        self._due = True
-        if not self._running:
-            self._start_refresh()
 
-    @property
-    def busy(self) -> bool:
-        """Whether `collect` has something to do."""
-        return bool(self._running)
-
-    def collect(self, *, wait: bool = False) -> None:
-        """See whether a change has come into force, and start the next one if it is due."""
-        if not wait and any(process.poll() is None for process in self._running):
-            return
-        running, self._running = self._running, []
-        for process in running:
-            _finish(process)
-        if self._due:
-            self._start_refresh()
-
-    def _start_refresh(self) -> None:
-        self._due = False
-        for family, command in _RESTORE.items():
-            text = refresh_text(self.plan, self._wiring, family=family, generation=self.generation)
-            self._running.append(_start(command, text))
-
-    def remove(self) -> None:
-        """Take away what `install` made; nothing happens when it is not there."""
-        for process in self._running:
-            process.communicate()
-        self._running = []
-        if self._installed:
-            self._remove_all()
-            self._installed = False
-
-    def _remove_all(self) -> None:
-        self._run_all(remove_text(self._wiring))
-        self._run_all(remove_redirect_text(self._wiring))
-
-    @staticmethod
-    def _run_all(text: str) -> None:
-        """For both families, whatever comes of it: what is not there need not be removed."""
-        for process in [_start(command, text) for command in _RESTORE.values()]:
-            process.communicate()
-
-
-def _start(command: str, text: str) -> subprocess.Popen[bytes]:
-    """Start a restore. The text fits a pipe's buffer, so handing it over never blocks."""
-    process = subprocess.Popen(
-        [command, "--noflush", "--wait", "5"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env=_ENVIRONMENT,
-    )  # fmt: skip
+def _start(text: str) -> subprocess.Popen[bytes]:
+    """Start nft. The text fits a pipe's buffer, so handing it over never blocks."""
+    process = subprocess.Popen(_NFT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stdin is not None
     try:
         process.stdin.write(text.encode())
@@ -141,6 +145,6 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
     _, message = process.communicate()
     if process.returncode:
         raise FirewallError(
-            f"expected iptables to take the box's rules, got {message.decode(errors='replace').strip()!r}; "
+            f"expected the kernel to take the box's rules, got {message.decode(errors='replace').strip()!r}; "
             "see `make doctor`"
         )

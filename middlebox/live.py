@@ -27,9 +27,11 @@ from middlebox.events import Event
 from middlebox.firewall import Firewall
 from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
-from middlebox.kernel import ANSWERED, DROPPED, FIRST, GENERATION_SHIFT, ORIGINAL, REPLY, redirect_mark
+from middlebox.kernel import ANSWERED, DROPPED, ELEPHANT, FIRST, ORIGINAL, REPLY, redirect_mark
 from middlebox.nfqueue import NEVER_NS, PREROUTING, Overflow, Pace, Queue, QueuedPacket
+from middlebox.packet import decode
 from middlebox.profile import Deployment
+from middlebox.shortcut import Elephant
 from middlebox.wants import plan_for
 
 ERRORS_WRITTEN: Final = 20
@@ -179,6 +181,7 @@ class Box:
             self._firewall.collect()
         if now >= self._housekeeping_ns:
             self._count_overflow()
+            self._firewall.tidy(now)
             self._housekeeping_ns = now + _HOUSEKEEPING_NS
         self._pace.due_ns = self._housekeeping_ns
         if self._later:
@@ -198,12 +201,15 @@ class Box:
     def _on_packet(self, packet: QueuedPacket) -> None:
         data = packet.get_payload()  # valid only now: copied before anything else
         now = self._pace.now_ns = self._clock()
-        self.packets += 1
         ingress = Side.INSIDE if packet.indev == self._inside_index else Side.OUTSIDE
+        mark = packet.mark
+        if mark & ELEPHANT:
+            self._let_in(packet, data, ingress, now)
+            return
+        self.packets += 1
         if packet.hook == PREROUTING:
             self._lead(packet, data, ingress, now)
             return
-        mark = packet.mark
         sent_by = None
         if mark & ORIGINAL:
             sent_by = Direction.CLIENT_TO_SERVER
@@ -222,6 +228,17 @@ class Box:
             self._answer(packet, decision, now)
         if self._engine.generation != self._generation:
             self._generation_changed(now)
+
+    def _let_in(self, packet: QueuedPacket, data: bytes, ingress: Side, now: int) -> None:
+        """The engine has no business with this packet: the kernel reports that its connection carries much."""
+        packet.accept()
+        p = decode(data)
+        if p is not None:
+            ends = (p.src, p.sport, p.dst, p.dport)
+            elephant = Elephant(*ends) if ingress is Side.INSIDE else Elephant(*ends[2:], *ends[:2])
+            self._firewall.let_in(elephant, now)
+            if self._firewall.busy:
+                self._bring_forward(now + _MS)
 
     def _lead(self, packet: QueuedPacket, data: bytes, ingress: Side, now: int) -> None:
         """Say where a connection goes that begins; the packet comes again afterwards, unless it was redirected."""
@@ -251,10 +268,15 @@ class Box:
             packet.set_payload(decision.replacement)
         if decision.offload and self._engine.generation == self._generation:
             self.offloaded += 1
-            # A plain number: as flags, every generation would be a new member of the enumeration.
-            mark = ANSWERED | self._firewall.generation << GENERATION_SHIFT | int(decision.offload)
-            packet.set_mark(mark | DROPPED if drop else mark)
-            verdict = packet.repeat
+            mark = ANSWERED | (DROPPED if drop else 0)
+            generation = self._firewall.generation
+
+            def verdict() -> None:
+                # A packet that was held meanwhile decides nothing for others if the rules have changed.
+                still_true = generation == self._firewall.generation
+                packet.set_mark(mark | int(decision.offload) if still_true else mark)
+                packet.repeat()
+
         if decision.hold_until_ns > now:
             self.held += 1
             self._do_later(decision.hold_until_ns, verdict)  # the kernel keeps it meanwhile
@@ -340,8 +362,8 @@ class Box:
         """What `run_ended` says."""
         return {
             "valid": self.valid, "packets": self.packets, "forged": self.forged, "dropped": self.dropped,
-            "held": self.held,
-            "offloaded_flows": self.offloaded, "unsent": self.unsent, "engine_errors": self.errors,
+            "held": self.held, "offloaded_flows": self.offloaded, "elephants": self._firewall.elephants.count,
+            "unsent": self.unsent, "engine_errors": self.errors,
             "queue": self.overflow._asdict() | {"receive_buffer_bytes": self.queue.receive_buffer_bytes},
         }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What must come to user space: worked out from the rules, the TCP knobs and the residuals of every profile in force.
 
-Pure, and never too little: when in doubt a packet is wanted. Counterpart of `kernel`, which says it to iptables.
+Pure, and never too little: when in doubt a packet is wanted. Counterpart of `gate`, which says it to the kernel.
 """
 
 from __future__ import annotations

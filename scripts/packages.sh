@@ -3,7 +3,8 @@
 
 packages_core=(
     mininet                 # hosts, links, routers; comes with its own mnexec
-    iptables                # NFQUEUE rules (nft's own queue statement is missing from some kernels)
+    nftables                # the box's rules
+    iptables                # faults and the delay line of links
     iproute2 ethtool procps iputils-ping util-linux
     uidmap                  # newuidmap: more than one user id in an ordinary user's sandbox
     tcpdump                 # captures at the ends and on both sides of the box

@@ -23,13 +23,8 @@ def peers() -> Iterator[Peers]:
 
 
 def traces(peers: Peers) -> list[str]:
-    """What a box puts into its namespace: rules, chains, the injection port."""
-    found = [
-        line
-        for command in ("iptables-save", "ip6tables-save")
-        for line in peers.box.run([command]).splitlines()
-        if "TAMPERLAB" in line or "NFQUEUE" in line
-    ]
+    """What a box puts into its namespace: tables of rules, the injection port."""
+    found = [line for line in peers.box.run(["nft", "list", "tables"]).splitlines() if "tamperlab" in line]
     return found + [line for line in peers.box.run(["ip", "link"]).splitlines() if INJECT_FROM in line]
 
 
@@ -137,8 +132,10 @@ def test_good_profile_is_taken_up_on_sighup(peers: Peers) -> None:
             profile.write_text(profile.read_text().replace("7000", "7001"))
             box.process.send_signal(signal.SIGHUP)
             until(lambda: box.events("reloaded"), "the event of the reload")
-            for command in ("iptables-save", "ip6tables-save"):
-                until(lambda command=command: "7001" in peers.box.run([command]), "the new rules")
+            until(
+                lambda: "7001" in peers.box.run(["nft", "list", "table", "inet", "tamperlab"]),
+                "the new rules",
+            )
             client.sendall(b"after")
             assert server.recv(100) == b"after"
         client, server = peers.connection(7001)
@@ -255,10 +252,14 @@ def overflowed(peers: Peers) -> bool:
 
 
 def test_bystanders_rules_are_left_alone(peers: Peers) -> None:
-    """Rules of somebody else in the same tables survive the coming and going of a box."""
-    own = ["iptables", "-t", "mangle", "-A", "FORWARD", "-p", "udp", "-j", "ACCEPT"]
-    peers.box.run(own)
-    before = peers.box.run(["iptables", "-t", "mangle", "-S"])
+    """Rules of somebody else, in iptables or in nft, survive the coming and going of a box."""
+    peers.box.run(["iptables", "-t", "mangle", "-A", "FORWARD", "-p", "udp", "-j", "ACCEPT"])
+    peers.box.run(
+        ["nft", "add table inet tamper; add chain inet tamper own; add rule inet tamper own udp dport 1 drop"]
+    )
+    before = peers.box.run(["nft", "list", "ruleset"])
+    assert "udp dport 1 drop" in before
     with running_box(peers, "tmobile-uk-2012") as box:
+        assert peers.box.run(["nft", "list", "ruleset"]) != before
         assert box.stop() == 0
-    assert peers.box.run(["iptables", "-t", "mangle", "-S"]) == before
+    assert peers.box.run(["nft", "list", "ruleset"]) == before

@@ -34,13 +34,13 @@ def say(sender: socket.socket, receiver: socket.socket, words: str) -> None:
 
 def refresh(peers: Peers, box: BoxProcess, client: socket.socket, server: socket.socket) -> None:
     """Have the generation changed by a packet of another connection, and wait until the kernel knows."""
-    old4, old6 = rules(peers)
+    old = rules(peers)
     say(client, server, "generation")
-    until(lambda: rules(peers)[0] != old4 and rules(peers)[1] != old6, "rules of the next generation")
+    until(lambda: rules(peers) != old, "rules of the next generation")
 
 
-def rules(peers: Peers) -> list[str]:
-    return [peers.box.run([command, "-t", "mangle", "-S"]) for command in ("iptables", "ip6tables")]
+def rules(peers: Peers) -> str:
+    return peers.box.run(["nft", "list", "chain", "inet", "tamperlab", "box"])
 
 
 def talked(box: BoxProcess) -> list[str]:

@@ -99,7 +99,9 @@ def test_setup_without_dpkg_says_what_is_needed(checkout: Path, few_tools: dict[
     """Another system is told at once, with the list of packages, and exit status 3."""
     done = set_up(checkout, "core", env=few_tools)
     assert done.returncode == 3
-    assert re.search(r"expected Debian 12 .* got a system without dpkg;\n.*mininet iptables", done.stderr)
+    assert re.search(
+        r"expected Debian 12 .* got a system without dpkg;\n.*mininet nftables iptables", done.stderr
+    )
 
 
 def test_setup_without_root_or_sudo_prints_the_command(checkout: Path, few_tools: dict[str, str]) -> None:

@@ -35,6 +35,14 @@ def test_this_machine_can_run_the_lab() -> None:
     assert not sandbox.inside()
 
 
+def test_kernel_without_a_part_of_nft_is_a_problem_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretended by a rule that nobody knows."""
+    monkeypatch.setattr(probe, "_BOX_RULES", "add rule inet probe gate no such words\n")
+    (problem,) = probe.probe()
+    assert problem.message.startswith("expected nft with conntrack, got ")
+    assert "nft_numgen" in problem.fix
+
+
 def test_trial_that_fails_is_a_problem_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel without NFQUEUE, pretended by a rule that it cannot know."""
     monkeypatch.setattr(probe, "_QUEUE_RULE", "*mangle\n-A FORWARD -j NO_SUCH_TARGET\nCOMMIT\n")

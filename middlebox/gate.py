@@ -1,0 +1,298 @@
+"""The gate: which packets go on at once and which come to user space, as a ruleset for nft.
+
+Pure: it makes text, `firewall` carries it out. It must never let a packet by that a rule could match; when in doubt a
+packet is queued. One table of our own, `inet tamperlab`, for both IP versions; nft takes every change of it as a whole.
+
+    untracked   prerouting, ahead of conntrack: forged packets, which belong to no connection
+    gate        forward: what happens to a packet of the box
+    lead        prerouting: connections of which user space has to say where they go, only where some rule redirects
+
+nft's own `queue` is missing from some kernels, so the one rule in the chain `to_user` is made by `queuerule`.
+
+Sources: nft(8); RFC 8446 5.1 (how a TLS record begins); RFC 9293 3.1 (data offset).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from typing import Final
+
+from middlebox.decision import Offload
+from middlebox.kernel import (
+    ANSWERED,
+    DROPPED,
+    ELEPHANT,
+    EXACT_TTLS,
+    FIRST,
+    GENERATION_MASK,
+    GENERATION_SHIFT,
+    INJECT_INTO,
+    LED,
+    OFFLOAD_MASK,
+    ORIGINAL,
+    REDIRECTED,
+    REPLY,
+    SEEN,
+    Wiring,
+    redirect_mark,
+)
+from middlebox.packet import FIN, RST, SYN
+from middlebox.profile import Redirect
+from middlebox.wants import Plan, Ports, Want
+
+TABLE: Final = "tamperlab"
+TO_USER: Final = "to_user"
+"""The chain whose only rule is the queue."""
+
+_HEADER_WORDS: Final = range(5, 16)
+"""Lengths of an IPv4 or TCP header, in 32-bit words."""
+_EMPTY4 = [f"{0x40 | ip} . {tcp << 4} . {4 * (ip + tcp)}" for ip in _HEADER_WORDS for tcp in _HEADER_WORDS]
+_EMPTY6 = [f"{tcp << 4} . {4 * tcp}" for tcp in _HEADER_WORDS]
+EMPTY: Final = (
+    # the byte with version and header length, the byte with the data offset, the length of it all
+    f"ip protocol tcp @nh,0,8 . @th,96,8 . ip length {{ {', '.join(_EMPTY4)} }}",
+    f"ip6 nexthdr tcp @th,96,8 . ip6 length {{ {', '.join(_EMPTY6)} }}",
+)
+"""TCP segments without payload, for each IP version: nothing behind the headers. Extension headers, jumbograms and
+lying data offsets are in no such list: in doubt a segment is not empty."""
+
+ELEPHANT_SAMPLE: Final = 256
+ELEPHANT_BYTES: Final = 1000
+"""Of the packets that may pass and are longer, one in so many is reported. Chosen: a short exchange rarely meets both,
+a bulk transfer does within milliseconds."""
+
+_DECIDED: Final = OFFLOAD_MASK | GENERATION_MASK
+_FLAGS: Final = {"syn": SYN, "rst": RST, "fin": FIN}
+_IS_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
+_IS_NO_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
+
+_BASE_CHAINS: Final = {
+    "untracked": "type filter hook prerouting priority -300",
+    "gate": "type filter hook forward priority -150",
+}
+_LEADING_CHAINS: Final = {
+    "lead": "type filter hook prerouting priority -150",
+    "elsewhere": "type nat hook prerouting priority -100",
+}
+_CHAINS: Final = (
+    "box", "passing", "answered", "decided", "data", "tls", "not_tls", "ask", "injected",
+    *(f"tls_{words}" for words in _HEADER_WORDS),
+)  # fmt: skip
+
+
+def structure_text(plan: Plan) -> str:
+    """The table with its chains, all empty, in place of one that is there already."""
+    base = (_BASE_CHAINS if plan.wants else {}) | (_LEADING_CHAINS if plan.redirects else {})
+    hooked = [f"add chain inet {TABLE} {name} {{ {hook}; policy accept; }}" for name, hook in base.items()]
+    plain = [f"add chain inet {TABLE} {name}" for name in (*_CHAINS, TO_USER)]
+    return remove_text() + _lines([f"add table inet {TABLE}", *hooked, *plain])
+
+
+def same_structure(one: Plan, other: Plan) -> bool:
+    """Whether `rules_text` of either goes into the chains of the other."""
+    return (bool(one.wants), bool(one.redirects)) == (bool(other.wants), bool(other.redirects))
+
+
+def rules_text(plan: Plan, wiring: Wiring, *, generation: int) -> str:
+    """The rules of all chains but `to_user`, in place of those that are there."""
+    now = generation << GENERATION_SHIFT
+    rules = (_box_rules(plan, wiring, now) if plan.wants else {}) | (
+        _leading_rules(plan, wiring) if plan.redirects else {}
+    )
+    return _lines(
+        [f"flush chain inet {TABLE} {chain}" for chain in rules]
+        + [f"add rule inet {TABLE} {chain} {rule}" for chain, lines in rules.items() for rule in lines]
+    )
+
+
+def remove_text() -> str:
+    """Takes the table away, whether it is there or not."""
+    return _lines([f"add table inet {TABLE}", f"delete table inet {TABLE}"])
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
+    inside, outside = f'"{wiring.inside}"', f'"{wiring.outside}"'
+    return {
+        "untracked": [f'iif "{INJECT_INTO}" notrack'],
+        "gate": [
+            f"iif {inside} oif {outside} goto box",
+            f"iif {outside} oif {inside} goto box",
+            f'iif "{INJECT_INTO}" goto injected',
+        ],
+        "injected": [
+            f"ether saddr {mac} {field} set {ttl}"
+            for ttl, mac in EXACT_TTLS.items()
+            for field in ("ip ttl", "ip6 hoplimit")
+        ],
+        "box": _order_of_questions(plan, now),
+        # What goes past conntrack goes past address translation too: what is translated is no elephant.
+        "passing": [
+            f"numgen inc mod {ELEPHANT_SAMPLE} == 0 ct status & (snat | dnat) == 0 {_mark(ELEPHANT)} "
+            f"goto {TO_USER}",
+            "accept",
+        ],
+        "answered": _answered_rules(),
+        "decided": _decided_rules(plan),
+        "data": [*_flag_rules(plan.flags), *(f"{empty} return" for empty in EMPTY), "goto ask"],
+        **_tls_rules(plan, now),
+        "ask": [
+            # What an older generation decided is forgotten before the packet that asks again is answered.
+            f"ct mark & {GENERATION_MASK:#x} != {now:#x} {_connection_mark(now, _DECIDED)}",
+            f"ct direction original {_mark(ORIGINAL)}",
+            f"ct direction reply {_mark(REPLY)}",
+            f"ct mark & {SEEN:#x} == 0 {_mark(FIRST)} {_connection_mark(SEEN, SEEN)}",
+            f"goto {TO_USER}",
+        ],
+    }
+
+
+def _order_of_questions(plan: Plan, now: int) -> list[str]:
+    """Nearly every packet of a busy box belongs to a connection that may pass: those first."""
+    passed = f"ct mark & {_DECIDED:#x} == {now | Offload.PASS:#x} {_IS_NO_SYN}"
+    return [
+        # Where a connection was led elsewhere, that was all that is done to it.
+        *(["ct status & dnat == dnat accept"] if plan.redirects else []),
+        f"{passed} meta length <= {ELEPHANT_BYTES} accept",
+        f"{passed} goto passing",
+        # A new connection between the same two ports owes nothing to the old one.
+        f"{_IS_SYN} ct direction original {_connection_mark(0, _DECIDED | SEEN)}",
+        f"ct mark & {GENERATION_MASK:#x} == {now:#x} jump decided",
+        *_empty_rules(plan),
+        f"meta mark & {ANSWERED:#x} == {ANSWERED:#x} goto answered",
+        *(f"{match} {verdict}" for want in plan.wants for match, verdict in _matches(want)),
+    ]
+
+
+def _answered_rules() -> list[str]:
+    """An answer about an ICMP error, which conntrack counts to the connection that it quotes (related), decides for its
+    own packet only."""
+    flags = [1 << bit for bit in range(OFFLOAD_MASK.bit_length())]
+    return [
+        *(
+            f"meta mark & {flag:#x} == {flag:#x} ct state != related {_connection_mark(flag, flag)}"
+            for flag in flags
+        ),
+        f"meta mark & {DROPPED:#x} == {DROPPED:#x} drop",
+        "accept",
+    ]
+
+
+def _empty_rules(plan: Plan) -> list[str]:
+    """Segments without payload, most of those left, go on at once where nobody wants them."""
+    if any(want.every_segment for want in plan.wants):
+        return []
+    wanted = " | ".join(name for name, bit in _FLAGS.items() if plan.flags & bit)
+    unless = f"tcp flags & ({wanted}) == 0 " if wanted else ""
+    return [f"{unless}{empty} accept" for empty in EMPTY]
+
+
+def _flag_rules(flags: int) -> list[str]:
+    return [f"tcp flags & {name} == {name} goto ask" for name, bit in _FLAGS.items() if flags & bit]
+
+
+def _decided_rules(plan: Plan) -> list[str]:
+    """ICMP errors about a connection (related) are packets of their own and not decided with it. Of a direction that
+    may pass, while the other is watched, the box still sees how it ends."""
+    ends = [f"tcp flags & {name} == {name} return" for name in ("rst", "fin") if plan.flags & _FLAGS[name]]
+
+    def when(flag: Offload, direction: str, verdict: str) -> str:
+        return f"ct mark & {flag:#x} == {flag:#x} ct state != related ct direction {direction} {verdict}"
+
+    return [
+        when(Offload.DROP_CLIENT_TO_SERVER, "original", "drop"),
+        when(Offload.DROP_SERVER_TO_CLIENT, "reply", "drop"),
+        *ends,
+        when(Offload.PASS_CLIENT_TO_SERVER, "original", "accept"),
+        when(Offload.PASS_SERVER_TO_CLIENT, "reply", "accept"),
+    ]
+
+
+def _tls_rules(plan: Plan, now: int) -> dict[str, list[str]]:
+    """The first payload of a connection decides whether it is TLS, as the dissector would decide it: a content type
+    from 20 to 23 and the major version 3, as far as they are there. A box that does not look at a connection whose SYN
+    it has not seen gets the SYN, and with it all that follows."""
+    by_offset = ", ".join(f"{words} : goto tls_{words}" for words in _HEADER_WORDS)
+    return {
+        "tls": [
+            *_flag_rules(plan.flags & SYN),
+            f"ct mark & {SEEN:#x} == {SEEN:#x} goto data",
+            *(f"{empty} return" for empty in EMPTY),
+            f"tcp doff vmap {{ {by_offset} }}",
+            "goto ask",
+        ],
+        **{
+            f"tls_{words}": [
+                f"@th,{32 * words},8 != 20-23 goto not_tls",
+                f"@th,{32 * words + 8},8 != 3 goto not_tls",
+                "goto ask",
+            ]
+            for words in _HEADER_WORDS
+        },
+        "not_tls": [_connection_mark(now | Offload.PASS, _DECIDED), "accept"],
+    }
+
+
+def _leading_rules(plan: Plan, wiring: Wiring) -> dict[str, list[str]]:
+    """Asked about before nat, which then finds the answer's mark."""
+    beginning = f'iif {{ "{wiring.inside}", "{wiring.outside}" }} ct state new ct mark & {LED:#x} == 0'
+    asked = f"{_connection_mark(LED, LED)} goto {TO_USER}"
+    places = [
+        f"meta mark & {REDIRECTED | GENERATION_MASK:#x} == {redirect_mark(plan, to):#x} meta l4proto {transport} "
+        f"dnat {protocol} to {place}"
+        for to in plan.redirects
+        for family, protocol in ((4, "ip"), (6, "ip6"))
+        if (place := _place(to, family))
+        for transport in ("tcp", "udp")
+    ]
+    return {
+        "lead": [f"{beginning} {match} {asked}" for want in plan.led for match, _ in _matches(want)],
+        "elsewhere": places,
+    }
+
+
+def _place(to: Redirect, family: int) -> str:
+    """As nft wants it; "" where connections of this family are left alone."""
+    address = to.address(family)
+    if not address or to.port is None:
+        return str(ip_address(address)) if address else ""
+    return f"[{ip_address(address)}]:{to.port}" if family == 6 else f"{ip_address(address)}:{to.port}"
+
+
+def _matches(want: Want) -> Iterator[tuple[str, str]]:
+    """(nft matches, verdict) of one want."""
+    tcp = "goto ask" if want.every_segment else "jump tls" if want.tls else "jump data"
+    if want.transport == "other":
+        yield "meta l4proto != { tcp, udp }", "goto ask"
+        return
+    if want.transport == "any" and want.ports is None:
+        yield "meta l4proto tcp", tcp
+        yield "meta l4proto != tcp", "goto ask"
+        return
+    for transport in ("tcp", "udp") if want.transport == "any" else (want.transport,):
+        verdict = tcp if transport == "tcp" else "goto ask"
+        if want.ports is None:
+            yield f"meta l4proto {transport}", verdict
+            continue
+        for ours, peers in (("dport", "sport"), ("sport", "dport")):
+            match = f"{transport} {ours} {_listed(want.ports)}"
+            if want.peer_ports is not None:
+                match += f" {transport} {peers} {_listed(want.peer_ports)}"
+            yield match, verdict
+
+
+def _listed(ports: Ports) -> str:
+    return "{ " + ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ports) + " }"
+
+
+def _mark(bits: int) -> str:
+    return f"meta mark set meta mark | {bits:#x}"
+
+
+def _connection_mark(bits: int, mask: int) -> str:
+    """Of the bits of the mask, these are set and the others are not."""
+    return f"ct mark set ct mark & {~mask & 0xFFFFFFFF:#x} | {bits:#x}"
