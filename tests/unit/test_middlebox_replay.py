@@ -52,6 +52,9 @@ class Scripted:
             raise answer
         return answer
 
+    def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+        return PASS
+
     def advance(self, now_ns: int) -> tuple[()]:
         self.next_change_ns = None
         self.shown.append((b"advance", now_ns, Side.INSIDE))
@@ -192,6 +195,29 @@ def test_other_frames_are_copied(tmp_path: Path) -> None:
     assert result.others == 1
     assert len(engine.shown) == len(talk())
     assert bytes(rdpcap(str(tmp_path / "out.pcapng"))[0]) == bytes(arp)
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_redirected_connection_is_written_down_and_stays_as_it_is(tmp_path: Path, ipv6: bool) -> None:
+    """What a live box would have done stands in the events and at the first packet; a capture cannot be led away."""
+    packets = talk(ipv6=ipv6, server_port=25)
+    source = write(tmp_path / "in.pcap", packets)
+    engine = Engine(load_deployment("port-25-redirect"), Random(1), 0)
+    with EventLog(tmp_path / "e.jsonl") as log:
+        result = run(source, engine, tmp_path / "out.pcapng", log=log)
+    assert (result.redirected, result.dropped, result.rewritten) == (1, 0, 0)
+    matched, redirected = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert (matched["event"], matched["trigger"]["flags"]) == ("rule_matched", "S")
+    assert redirected["event"] == "connection_redirected"
+    assert redirected["flow"]["server"] == packets[0].payload.dst
+    to = "2001:db8:3::26" if ipv6 else "203.0.113.26"
+    assert (redirected["to"], redirected["to_port"]) == (to, 25)
+    written = rdpcap(str(tmp_path / "out.pcapng"))
+    assert [bytes(packet) for packet in written] == [bytes(packet) for packet in packets]
+    assert written[0].comment.decode() == (
+        "TRIGGER of rule port-25-redirect/lead-to-own-server (redirect); "
+        f"REDIRECTED by port-25-redirect/lead-to-own-server: led to {to} port 25"
+    )
 
 
 def test_connection_that_was_let_go_is_not_shown_again(tmp_path: Path) -> None:
