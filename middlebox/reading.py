@@ -68,11 +68,16 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Pac
     Returns the packet as rules have to see it: with the bytes that can be read now, and in `stream_tail` those before
     them. Afterwards `flow.alive` says what may still be found.
     """
-    if p.end == p.payload_start or not program.reads_streams:
+    if p.end == p.payload_start:
         return p
     direction = flow.direction
     stream = flow.halves[direction]
     seq = _first_byte(p) if p.flags & wire.SYN else p.seq
+    if (
+        not program.reads_streams
+    ):  # where it has got to tells this connection from another one on the same ports
+        stream.next_seq = (seq + p.end - p.payload_start) & 0xFFFFFFFF
+        return p
     dissector = flow.dissector if _wants(flow) else None
     if stream.goes_on_at(seq, program.profile.tcp):
         _read_on(p, direction, stream, seq, program.window_bytes, dissector, fields)

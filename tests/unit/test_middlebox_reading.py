@@ -17,6 +17,7 @@ from middlebox.flowtable import Half
 from middlebox.packet import decode, tcp_segment
 from middlebox.profile import Overlap, Reassembly, StateFrom, TcpReading
 from middlebox.reading import fresh_payload, is_sound
+from middlebox.stream import REUSE_DISTANCE
 from tests.unit.talk import CLIENT, SERVER, STARTTLS, Talk, engine_for, rule
 from tests.unit.tls_bytes import client_hello
 
@@ -83,6 +84,18 @@ def test_reassembly_joins_what_it_says(reassembly: Reassembly, *, split: bool, e
     start = swapped.seq[TO_SERVER]
     swapped.client_sends(LINE[4:], seq=start + 4)
     assert seen(swapped.client_sends(LINE[:4], seq=start)) is early
+
+
+def test_long_connection_stays_the_same_for_a_box_that_reads_no_streams() -> None:
+    """Its sequence numbers go on far beyond those of its SYN, and what was counted is not counted anew."""
+    packet = bytes(60_000)
+    limit = REUSE_DISTANCE + 10 * len(packet)
+    one = talk(f"flow.bytes > {limit}").connect()
+    sent = 0
+    while not (matched := seen(one.client_sends(packet))) and sent < 2 * limit:
+        sent += len(packet)
+    assert matched
+    assert sent < limit
 
 
 @pytest.mark.parametrize(("overlap", "sees"), [(Overlap.FIRST, False), (Overlap.LAST, True)])
