@@ -225,6 +225,7 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
         f"-A {_BOX} -m mark --mark {ANSWERED:#x}/{ANSWERED:#x} -j {_ANSWERED}",
         # A new connection between the same two ports owes nothing to the old one.
         f"-A {_BOX} -p tcp --syn -m conntrack --ctdir ORIGINAL -j CONNMARK --set-xmark 0x0/{decided | SEEN:#x}",
+        *_synack_rules(plan),
         *_empty_rules(plan, family),
         *(f"-A {_BOX} {match} -j {chain}" for want in plan.wants for match, chain in _matches(want)),
         *_decided_rules(plan, now),
@@ -243,6 +244,19 @@ def _mangle_rules(plan: Plan, wiring: Wiring, family: int, generation: int) -> l
 def _ttl_rules(family: int) -> list[str]:
     target = "TTL --ttl-set" if family == 4 else "HL --hl-set"
     return [f"-A {_INJECTED} -m mac --mac-source {mac} -j {target} {ttl}" for ttl, mac in EXACT_TTLS.items()]
+
+
+def _synack_rules(plan: Plan) -> list[str]:
+    """Where a connection begins, for those whose payload is put in order."""
+    if not plan.synacks:
+        return []
+    wanted = [want for want in plan.wants if not want.tls and not want.every_segment]
+    return [
+        f"-A {_BOX} {match.replace('-p tcp', '-p tcp --tcp-flags SYN,ACK SYN,ACK', 1)} -j {_QUEUE}"
+        for want in wanted
+        for match, chain in _matches(want)
+        if chain == _DATA
+    ]
 
 
 def _empty_rules(plan: Plan, family: int) -> list[str]:

@@ -183,13 +183,16 @@ def _checksum_holds(p: Packet) -> bool:
 
 
 def _note_control(p: Packet, flow: Flow) -> None:
-    """SYN starts a stream; the handshake is followed step by step."""
+    """SYN starts a stream, SYN+ACK both; the handshake is followed step by step."""
     if not p.flags & wire.SYN:
         return
     stream = flow.halves[flow.direction]
     if p.flags & wire.ACK:
-        if flow.direction is Direction.SERVER_TO_CLIENT and flow.handshake is HandshakeStep.SYN:
-            flow.handshake = HandshakeStep.SYN_ACK
+        if flow.direction is Direction.SERVER_TO_CLIENT:
+            if flow.handshake is HandshakeStep.SYN:
+                flow.handshake = HandshakeStep.SYN_ACK
+            if flow.halves[_TO_SERVER].next_seq is None:
+                flow.halves[_TO_SERVER].start(p.ack)
     elif flow.handshake is HandshakeStep.NONE:
         flow.handshake = HandshakeStep.SYN
     if stream.next_seq is None:

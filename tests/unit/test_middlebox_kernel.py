@@ -19,6 +19,7 @@ from middlebox.profile import (
     Phase,
     Placement,
     Profile,
+    Reassembly,
     Residual,
     Rule,
     StateFrom,
@@ -47,7 +48,14 @@ def rules_of(text: str, chain: str) -> list[str]:
 def queued_by(plan: Plan, *, family: int = 4) -> list[str]:
     """The rules of the box's chain that lead to the queue."""
     lines = rules_of(install_text(plan, WIRING, family=family, generation=1), "TAMPERLAB-BOX")
-    return [line for line in lines if line.endswith(("-DATA", "-QUEUE", "-TLS"))]
+    return [line for line in lines if line.endswith(("-DATA", "-QUEUE", "-TLS")) and "SYN,ACK" not in line]
+
+
+def synacks_queued_by(plan: Plan) -> list[str]:
+    """The matches of the rules that queue SYN+ACKs for the sake of where a connection begins."""
+    rules = rules_of(install_text(plan, WIRING, family=4, generation=1), "TAMPERLAB-BOX")
+    start, end = "-A TAMPERLAB-BOX -p tcp --tcp-flags SYN,ACK SYN,ACK", " -j TAMPERLAB-QUEUE"
+    return [rule.removeprefix(start).removesuffix(end) for rule in rules if rule.startswith(start)]
 
 
 def test_no_rule_queues_nothing() -> None:
@@ -84,6 +92,42 @@ def test_tls_of_a_box_that_needs_the_syn_queues_the_syn(family: int) -> None:
         rules = rules_of(install_text(plan, WIRING, family=family, generation=1), "TAMPERLAB-TLS")
         queues_syn = rules[0].endswith("--tcp-flags SYN SYN -j TAMPERLAB-QUEUE")
         assert queues_syn is (state is not StateFrom.ANY)
+
+
+def test_synack_says_where_a_connection_begins_whose_payload_is_put_in_order() -> None:
+    """One packet more for each such connection, of the watched ports only."""
+    plan = plan_for(deployment("tcp.dstport == 80 and http.host"))
+    assert synacks_queued_by(plan) == [" -m multiport --dports 80", " -m multiport --sports 80"]
+    assert not plan.sees_syn
+
+
+def test_synack_is_asked_for_before_what_is_empty_goes_on() -> None:
+    """Else it would be let pass with the bare ACKs."""
+    text = install_text(plan_for(deployment("http.host")), WIRING, family=4, generation=1)
+    box = rules_of(text, "TAMPERLAB-BOX")
+    (synack,) = [number for number, line in enumerate(box) if "SYN,ACK SYN,ACK" in line]
+    (empty,) = [number for number, line in enumerate(box) if "-m bpf" in line]
+    assert synack < empty
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("tcp.dstport == 80 and tcp.len > 5", TcpReading()),
+        ("http.host", TcpReading(reassembly=Reassembly.NONE)),
+        ("http.host", TcpReading(state_from=StateFrom.SYN)),
+        ("tcp.dstport == 443 and tls.handshake.type == 1", TcpReading()),
+    ],
+)
+def test_synack_stays_in_the_kernel_where_it_says_nothing_new(text: str, reading: TcpReading) -> None:
+    """Nothing is put in order; the SYN says it; or the kernel judges by itself what may be TLS."""
+    assert synacks_queued_by(plan_for(deployment(text, tcp=reading))) == []
+
+
+def test_synack_is_wanted_by_a_box_that_checks_ack_numbers() -> None:
+    """What was never sent is known by where the other end began, even if nothing is put in order."""
+    reading = TcpReading(checks_ack=True, reassembly=Reassembly.NONE)
+    assert synacks_queued_by(plan_for(deployment("tcp.len > 5", tcp=reading))) == [""]
 
 
 def test_tls_is_looked_for_behind_what_others_want() -> None:

@@ -56,6 +56,20 @@ def test_state_from_says_which_first_packet_counts(
     assert found == [syn, syn_ack, middle]
 
 
+def test_synack_alone_says_where_both_streams_begin() -> None:
+    """A box that is shown no SYN joins a command whose second segment is the first one that it sees (RFC 9293 3.5)."""
+    one = talk()
+    one.seq[TO_SERVER] = 5000
+    one.server_sends(flags="SA")
+    one.client_sends(LINE[4:], seq=5004)
+    assert seen(one.client_sends(LINE[:4], seq=5000))
+    one = talk("smtp.response.code == 220")
+    one.server_sends(flags="SA")
+    start = one.seq[TO_CLIENT]
+    one.server_sends(b"mail\r\n", seq=start + 4)
+    assert seen(one.server_sends(b"220 ", seq=start))
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_handshake_knob_wants_all_three_steps(*, whole: bool) -> None:
     """SYN and data without SYN+ACK are enough for some boxes, not for others (Wu23 4.5)."""

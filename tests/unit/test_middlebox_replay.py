@@ -18,8 +18,10 @@ from middlebox.capturefile import CaptureWriter
 from middlebox.decision import PASS, Decision, Forged, Offload, Verdict
 from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
-from middlebox.flow import Side
+from middlebox.filters import compile_filter
+from middlebox.flow import Direction, Side
 from middlebox.load import load_deployment
+from middlebox.profile import Deployment, Log, Phase, Placement, Profile, Rule
 from middlebox.replay import Sides, main, replay
 from tests.unit.recording import CLIENT, SERVER, START_S, talk, write
 
@@ -33,19 +35,24 @@ rules:
     when: tcp.payload contains "forbidden"
     do: [drop]
 """
+EVERY_PACKET = (Rule("all", compile_filter("frame.len > 0"), (Log(),)),)
 
 
 class Scripted:
     """An engine that answers what it is told to, packet by packet, and remembers what it was shown."""
 
     next_change_ns: int | None = None
+    punishing = False
+    deployment = Deployment("all", (Phase(0, Profile("all", "", Placement.IN_PATH, EVERY_PACKET)),))
 
     def __init__(self, *answers: Decision | Exception) -> None:
         self.generation = 1
         self.shown: list[tuple[bytes, int, Side]] = []
         self._answers = list(answers)
 
-    def handle(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+    def handle(
+        self, data: bytes, now_ns: int, ingress: Side, sent_by: Direction | None, *, first: bool
+    ) -> Decision:
         self.shown.append((data, now_ns, ingress))
         answer = self._answers.pop(0) if self._answers else PASS
         if isinstance(answer, Exception):
