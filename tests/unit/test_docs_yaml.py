@@ -29,7 +29,7 @@ def whole_file(block: str) -> str:
         return HEAD.replace("on-path", "in-path") + "rules:\n" + indent(block, "  ")
     if block.startswith("look:"):
         return HEAD + "defaults:\n" + indent(block, "  ") + "rules:\n" + RULE
-    return HEAD + block + "rules:\n" + RULE if block.startswith(("tcp:", "quic:")) else block
+    return HEAD + block + "rules:\n" + RULE if block.startswith(("tcp:", "http:", "quic:")) else block
 
 
 @pytest.mark.parametrize("block", blocks("profiles.md", "yaml"), ids=lambda block: block.split("\n")[0])
