@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class LabError(Exception):
-    """This machine is not ready. message: what is missing, one line; fix: the next step, often a command."""
+    """This machine is not ready. message: what is missing, one line; fix: the next step, often a command.
 
-    def __init__(self, message: str, fix: str) -> None:
-        super().__init__(f"{message}; {fix}")
+    read: a file or folder that says more, so that it has to stay there; then the next step is to read it.
+    """
+
+    def __init__(self, message: str, fix: str = "", *, read: Path | None = None) -> None:
         self.message = message
-        self.fix = fix
+        self.fix = fix if read is None else f"read {read}"
+        self.read = read
+        super().__init__(f"{message}; {self.fix}")

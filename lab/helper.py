@@ -77,7 +77,7 @@ class Helper:
             chunk = os.read(fd, 65_536) if left_s > 0 and select.select([fd], [], [], left_s)[0] else b""
             if not chunk:
                 said = self._log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-                raise LabError(f"expected {self.module} to answer, got {said[-1]!r}", f"read {self._log}")
+                raise LabError(f"expected {self.module} to answer, got {said[-1]!r}", read=self._log)
             line += chunk
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -122,13 +122,14 @@ class Engine:
         sent_by: Direction | None = None,
         *,
         first: bool = False,
+        decoded: Packet | None = None,
     ) -> Decision:
         """Judge one packet (bytes from the IP header on) that came in from `ingress`.
 
         What a kernel knows, and a capture does not: `sent_by`, which end sent it; `first`, that it is the first one of
-        its connection, whatever is remembered of the same ports.
+        its connection, whatever is remembered of the same ports. decoded: the same packet, to be this engine's own.
         """
-        p = wire.decode(data)
+        p = decoded or wire.decode(data)
         if p is None:
             self.stats["undecoded"] += 1
             return PASS

@@ -35,6 +35,9 @@ one that all packets of the group share, towards one end."""
 MAX_LEFT_SHIFT = 64
 """Shifting left by more, or by what is drawn, would make numbers that no memory holds (chosen)."""
 
+MAX_SHOWN = 200
+"""Characters of an expression that are shown in a message (chosen)."""
+
 _ALLOWED = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod,
     ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.USub, ast.UAdd, ast.Invert, ast.Load,
@@ -61,8 +64,15 @@ def parse_expression(text: str) -> Expression:
     """Raise ValueError when `text` is anything but whole-number arithmetic over `NAMES`."""
     try:
         tree = ast.parse(text, mode="eval")
-    except SyntaxError as error:
-        raise ValueError(f"expected arithmetic such as (-1 - 13 * window) & 0xffff, got {text!r}") from error
+        code = compile(tree, "<look>", "eval")
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last two: thousands of operators
+        shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+        raise ValueError(f"expected arithmetic such as (-1 - 13 * window) & 0xffff, got {shown!r}") from error
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -76,7 +86,7 @@ def parse_expression(text: str) -> Expression:
             raise ValueError(f"expected whole-number arithmetic, got {type(node).__name__} in {text!r}")
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift) and not _is_small(node.right):
             raise ValueError(f"expected << by a number up to {MAX_LEFT_SHIFT}, got {ast.unparse(node)!r}")
-    return Expression(text, frozenset(names), compile(tree, "<look>", "eval"))
+    return Expression(text, frozenset(names), code)
 
 
 def _is_small(node: ast.expr) -> bool:

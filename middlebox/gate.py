@@ -76,7 +76,7 @@ _LEADING_CHAINS: Final = {
     "elsewhere": "type nat hook prerouting priority -100",
 }
 _CHAINS: Final = (
-    "box", "passing", "answered", "decided", "data", "tls", "not_tls", "ask", "injected",
+    "box", "passing", "answered", "decided", "synack", "data", "tls", "not_tls", "ask", "injected",
     *(f"tls_{words}" for words in _HEADER_WORDS),
 )  # fmt: skip
 
@@ -138,6 +138,7 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
         ],
         "answered": _answered_rules(),
         "decided": _decided_rules(plan),
+        "synack": _synack_rules(plan),
         "data": [*_flag_rules(plan.flags), *(f"{empty} return" for empty in EMPTY), "goto ask"],
         **_tls_rules(plan, now),
         "ask": [
@@ -162,8 +163,9 @@ def _order_of_questions(plan: Plan, now: int) -> list[str]:
         # A new connection between the same two ports owes nothing to the old one.
         f"{_IS_SYN} ct direction original {_connection_mark(0, _DECIDED | SEEN)}",
         f"ct mark & {GENERATION_MASK:#x} == {now:#x} jump decided",
-        *_empty_rules(plan),
         f"meta mark & {ANSWERED:#x} == {ANSWERED:#x} goto answered",
+        *(["tcp flags & (syn | ack) == (syn | ack) jump synack"] if plan.synacks else []),
+        *_empty_rules(plan),
         *(f"{match} {verdict}" for want in plan.wants for match, verdict in _matches(want)),
     ]
 
@@ -189,6 +191,15 @@ def _empty_rules(plan: Plan) -> list[str]:
     wanted = " | ".join(name for name, bit in _FLAGS.items() if plan.flags & bit)
     unless = f"tcp flags & ({wanted}) == 0 " if wanted else ""
     return [f"{unless}{empty} accept" for empty in EMPTY]
+
+
+def _synack_rules(plan: Plan) -> list[str]:
+    """Where a connection begins, for those whose payload is put in order."""
+    if not plan.synacks:
+        return []
+    wanted = [want for want in plan.wants if not want.tls and not want.every_segment]
+    matches = [match for want in wanted for match, verdict in _matches(want) if verdict == "jump data"]
+    return [f"{match} goto ask" for match in matches]
 
 
 def _flag_rules(flags: int) -> list[str]:

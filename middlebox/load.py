@@ -16,10 +16,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from middlebox.dissect import QuicReading
+from middlebox.dissect import HttpReading, QuicReading
 from middlebox.load_actions import read_name
 from middlebox.load_look import Fields, look_fields
-from middlebox.load_rules import read_quic, read_rules, read_tcp
+from middlebox.load_rules import read_http, read_quic, read_rules, read_tcp
 from middlebox.load_sources import ProfileReader, resolve_sources
 from middlebox.profile import (
     CHOSEN,
@@ -47,7 +47,7 @@ NOTHING = "none"
 TEXT_PROTOCOLS = ("smtp", "imap", "pop")
 """Whose ports `ports:` can change; TLS is found on any port."""
 
-_OPTIONAL_KEYS = ("title", "source", "sources", "ports", "tcp", "quic", "defaults")
+_OPTIONAL_KEYS = ("title", "source", "sources", "ports", "tcp", "http", "quic", "defaults")
 _DEPLOYMENT_KEYS = ("timeline", "subscribers", "time_scale")
 
 Network = IPv4Network | IPv6Network
@@ -176,6 +176,7 @@ def read_profile(reader: ProfileReader, root: Node, extra_keys: tuple[str, ...] 
         placement=placement,
         rules=rules,
         tcp=tcp,
+        http=optional(body, "http", lambda n: read_http(reader, n), HttpReading()),
         quic=optional(body, "quic", lambda n: read_quic(reader, n), QuicReading()),
         sources=sources,
         ports=optional(body, "ports", lambda n: _read_ports(reader, n), MappingProxyType({})),

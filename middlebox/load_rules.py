@@ -1,4 +1,4 @@
-"""`rules:` and `tcp:` in a profile -> `profile.Rule` and `profile.TcpReading`.
+"""`rules:`, `tcp:`, `http:` and `quic:` in a profile -> `profile.Rule`, and how well the box reads these.
 
 Checks what no single value shows: an on-path box cannot drop, names are unique, a filter must compile.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from middlebox.dissect import QuicReading
+from middlebox.dissect import HttpReading, QuicReading
+from middlebox.dissect.http import MAX_HEADER_BYTES
 from middlebox.filters import CompiledFilter, FilterError, compile_filter
 from middlebox.load_actions import ActionReader, read_direction, read_key, read_name
 from middlebox.load_look import Fields, look_fields, read_delay
@@ -166,6 +167,20 @@ def read_tcp(reader: ProfileReader, node: Node) -> TcpReading:
         reader.cite(value)
         values[names[key]] = reads.get(key, reader.flag)(value)
     return TcpReading(**values)
+
+
+def read_http(reader: ProfileReader, node: Node) -> HttpReading:
+    """`http:`, all keys optional; what is not written is as in `HttpReading`."""
+    names = {
+        "first_request_only": "first_request_only", "uri_limit": "uri_bytes",
+        "header_name_limit": "header_name_limit", "crlf_only": "crlf_only",
+    }  # fmt: skip
+    values: dict[str, Any] = {}
+    for key, value in reader.mapping(node, (), names).items():
+        reader.cite(value)
+        is_size = key.endswith("_limit")
+        values[names[key]] = reader.size_bytes(value, 1, MAX_HEADER_BYTES) if is_size else reader.flag(value)
+    return HttpReading(**values)
 
 
 MAX_PATIENCE = 1000

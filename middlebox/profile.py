@@ -14,7 +14,8 @@ from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from middlebox.dissect.quic import READS_ALL, QuicReading
+from middlebox.dissect.http_message import READS_ALL as READS_ALL_HTTP, HttpReading
+from middlebox.dissect.quic import READS_ALL as READS_ALL_QUIC, QuicReading
 from middlebox.flow import Direction
 from middlebox.look import Constant, Look, Number, Quantiles
 
@@ -333,7 +334,8 @@ class Profile:
     placement: Placement
     rules: tuple[Rule, ...]
     tcp: TcpReading = TcpReading()
-    quic: QuicReading = READS_ALL
+    http: HttpReading = READS_ALL_HTTP
+    quic: QuicReading = READS_ALL_QUIC
     sources: tuple[Source, ...] = ()
     ports: Mapping[str, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     """Where text protocols are looked for, in place of Wireshark's own ports: `{smtp: {25, 587, 2525}}`."""

@@ -113,6 +113,7 @@ class Program:
             self.ports,
             wanted_fields=self.fields,
             join_records=self.profile.tcp.join_tls_records,
+            http=self.profile.http,
         )
 
 

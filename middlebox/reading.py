@@ -68,11 +68,16 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Pac
     Returns the packet as rules have to see it: with the bytes that can be read now, and in `stream_tail` those before
     them. Afterwards `flow.alive` says what may still be found.
     """
-    if p.end == p.payload_start or not program.reads_streams:
+    if p.end == p.payload_start:
         return p
     direction = flow.direction
     stream = flow.halves[direction]
     seq = _first_byte(p) if p.flags & wire.SYN else p.seq
+    if (
+        not program.reads_streams
+    ):  # where it has got to tells this connection from another one on the same ports
+        stream.next_seq = (seq + p.end - p.payload_start) & 0xFFFFFFFF
+        return p
     dissector = flow.dissector if _wants(flow) else None
     if stream.goes_on_at(seq, program.profile.tcp):
         _read_on(p, direction, stream, seq, program.window_bytes, dissector, fields)
@@ -178,13 +183,16 @@ def _checksum_holds(p: Packet) -> bool:
 
 
 def _note_control(p: Packet, flow: Flow) -> None:
-    """SYN starts a stream; the handshake is followed step by step."""
+    """SYN starts a stream, SYN+ACK both; the handshake is followed step by step."""
     if not p.flags & wire.SYN:
         return
     stream = flow.halves[flow.direction]
     if p.flags & wire.ACK:
-        if flow.direction is Direction.SERVER_TO_CLIENT and flow.handshake is HandshakeStep.SYN:
-            flow.handshake = HandshakeStep.SYN_ACK
+        if flow.direction is Direction.SERVER_TO_CLIENT:
+            if flow.handshake is HandshakeStep.SYN:
+                flow.handshake = HandshakeStep.SYN_ACK
+            if flow.halves[_TO_SERVER].next_seq is None:
+                flow.halves[_TO_SERVER].start(p.ack)
     elif flow.handshake is HandshakeStep.NONE:
         flow.handshake = HandshakeStep.SYN
     if stream.next_seq is None:

@@ -1,10 +1,10 @@
 """EDGE. A capture instead of a wire: the same engine, its answers written to another capture. No root, no network.
 
-The packets of the capture pass the box in the order of the file, at the times it says; what the box drops is left
-out, what it forges is put in at its time. The ends of a capture do not react to what the box does: a connection goes
-on after its forged reset, which the box of that time would have seen as well.
-
-As in a live box, a connection that the engine has let go does not come back to it until the generation changes.
+The packets of the capture pass the box in the order of the file, at the times it says; the engine is shown those that
+a live box's kernel would queue. What the box drops is left out, what it forges is put in at its time. The ends of a
+capture do not react to what the box does: a connection goes on after its forged reset, which the box of that time would
+have seen as well. Where a live box would have led a connection to another host, that is written down and the connection
+stays as it is, with nothing else done to it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from middlebox.capturefile import (
     ip_offset,
     read_frames,
 )
-from middlebox.decision import PASS, Decision, Offload, Verdict
+from middlebox.decision import PASS, Decision, Verdict
 from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
 from middlebox.events import Event
 from middlebox.flow import Side
+from middlebox.gatekeeper import Gatekeeper
 from middlebox.load import load_deployment
 from middlebox.packet import ACK, PROTOCOL_TCP, SYN, Packet, decode
 from middlebox.yamlsource import ProfileError
@@ -51,7 +52,7 @@ INSIDE: Final = tuple(
 """Whose side is inside when nobody says (chosen): private addresses, and those of this lab's subscribers."""
 
 PAIRS_REMEMBERED: Final = 1 << 20
-"""Pairs of addresses whose sides are kept, and connections that the engine has let go (chosen)."""
+"""Pairs of addresses whose sides are kept (chosen)."""
 
 ERRORS_WRITTEN: Final = 20
 
@@ -70,6 +71,7 @@ class Replayed:
     dropped: int = 0
     rewritten: int = 0
     held: int = 0
+    redirected: int = 0
     engine_errors: int = 0
     ended_ns: int = 0
 
@@ -128,54 +130,6 @@ def _answers(packet: Packet) -> bool:
     return packet.sport < packet.dport
 
 
-class _LetGo:
-    """Connections that the engine does not want to see again: what conntrack's marks are to a live box."""
-
-    def __init__(self) -> None:
-        self._generations: dict[bytes, int] = {}
-
-    def holds(self, data: bytes, generation: int) -> bool:
-        if not self._generations:
-            return False
-        name = _name(data)
-        known = self._generations.get(name)
-        if known is None:
-            return False
-        if known == generation and not _opens(data):
-            return True
-        del self._generations[name]
-        self._generations.pop(_turned(name), None)
-        return False
-
-    def add(self, data: bytes, generation: int) -> None:
-        name = _name(data)
-        if not name:
-            return
-        if len(self._generations) >= PAIRS_REMEMBERED:
-            self._generations.clear()
-        self._generations[name] = self._generations[_turned(name)] = generation
-
-
-def _name(data: bytes) -> bytes:
-    """Protocol, addresses and ports of a packet without IP options and extension headers; else nothing."""
-    first = data[0]
-    if first == 0x45:
-        return data[9:10] + data[12:24] if data[9] in (6, 17) and not (data[6] & 0x3F or data[7]) else b""
-    return data[6:7] + data[8:44] if first >> 4 == 6 and data[6] in (6, 17) else b""
-
-
-def _turned(name: bytes) -> bytes:
-    size = (len(name) - 5) // 2
-    return name[:1] + name[1 + size : 1 + 2 * size] + name[1 : 1 + size] + name[-2:] + name[-4:-2]
-
-
-def _opens(data: bytes) -> bool:
-    """Whether a packet that has a name is a SYN alone."""
-    transport, protocol = (20, data[9]) if data[0] == 0x45 else (40, data[6])
-    flags = data[transport + 13 : transport + 14]
-    return protocol == PROTOCOL_TCP and flags != b"" and flags[0] & (SYN | ACK) == SYN
-
-
 @dataclass
 class _Tape:
     """Where answers go: the resulting capture and the log, both optional; forged packets wait for their time."""
@@ -197,6 +151,7 @@ class _Tape:
         """Write down one answer that is not just "let it pass"."""
         time_ns, interface, whole = frame
         comment, comments = _comments(decision.events)
+        self.result.redirected += decision.redirect is not None
         passed = whole
         if decision.replacement is not None:
             passed = frame_like(whole, offset, interface.link_type, decision.replacement, turned=False)
@@ -243,6 +198,8 @@ def _comments(happened: Iterable[Event]) -> tuple[str, dict[bytes, str]]:
             made[data] = f"FORGED by {by}, towards {event.details['towards']}, {trigger}"
         elif event.kind == "packet_rewritten":
             notes.append(f"REWRITTEN by {by}")
+        elif event.kind == "connection_redirected":
+            notes.append("REDIRECTED by {}: led to {to} port {to_port}".format(by, **event.details))
         elif event.kind == "rule_matched":
             notes.append(f"TRIGGER of rule {by} ({', '.join(event.details['actions'])})")
     return "; ".join(notes), made
@@ -263,8 +220,7 @@ def replay(
     tape = _Tape(output, log)
     result = tape.result
     side_of = Sides(inside).side_of
-    handle = engine.handle
-    let_go = _LetGo()
+    handle = Gatekeeper(engine).handle
     now_ns = 0
     change_ns = engine.next_change_ns or _NEVER_NS
     for frame in read_frames(source):
@@ -281,18 +237,15 @@ def replay(
             result.others += 1
         else:
             result.packets += 1
-            decision = PASS
-            if not let_go.holds(data, engine.generation):
-                try:
-                    decision = handle(data, now_ns, side_of(data))
-                except Exception as error:  # noqa: BLE001  a bug: the packet passes, the run is invalid
-                    result.engine_errors += 1
-                    if result.engine_errors <= ERRORS_WRITTEN:
-                        tape.note((_engine_error(error, data, now_ns),))
+            try:
+                decision = handle(data, now_ns, side_of(data))
+            except Exception as error:  # noqa: BLE001  a bug: the packet passes, the run is invalid
+                decision = PASS
+                result.engine_errors += 1
+                if result.engine_errors <= ERRORS_WRITTEN:
+                    tape.note((_engine_error(error, data, now_ns),))
             if decision is not PASS:
                 tape.take(decision, frame, offset, now_ns)
-                if decision.offload is Offload.PASS:
-                    let_go.add(data, engine.generation)
                 if decision.events:
                     change_ns = engine.next_change_ns or _NEVER_NS
                 continue
@@ -304,8 +257,15 @@ def replay(
 
 
 def replay_packets(source: Path, engine: Engine) -> int:
-    """Replay for the engine's sake: nothing is written; returns the number of IP packets."""
-    return replay(source, engine).packets
+    """Show the engine every IP packet of a capture and write nothing; returns how many there were."""
+    side_of = Sides().side_of
+    packets = 0
+    for time_ns, interface, whole in read_frames(source):
+        offset = ip_offset(interface.link_type, whole)
+        if offset >= 0 and (data := whole[offset:]):
+            packets += 1
+            engine.handle(data, time_ns, side_of(data))
+    return packets
 
 
 def first_time_ns(source: Path) -> int:
@@ -340,7 +300,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"expected a file, got {error.filename!r}: {error.strerror}", file=sys.stderr)
         return 2
     print(
-        f"{result.packets} packets ({result.others} other frames), {result.forged} forged, {result.dropped} dropped\n"
+        f"{result.packets} packets ({result.others} other frames), {result.forged} forged, {result.dropped} dropped, "
+        f"{result.redirected} redirected\n"
         f"{arguments.output}  {log_path}"
     )
     return 0 if result.valid else 4

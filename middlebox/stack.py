@@ -91,11 +91,15 @@ class Stack:
         key = _key_of(p)
         let_go = self._remembered(key, p, starts_anew=first or _is_syn(p))
         whole = _Answer()
+        mine: Packet | None = p  # goes to the first box that is asked: each marks its own in its own way
         order = range(len(self._engines)) if ingress is Side.INSIDE else reversed(range(len(self._engines)))
         for number in order:
             if let_go[number] & _PASS == _PASS:
                 continue
-            decision = self._engines[number].handle(whole.data or data, now_ns, ingress, sent_by, first=first)
+            decision = self._engines[number].handle(
+                whole.data or data, now_ns, ingress, sent_by, first=first, decoded=mine
+            )
+            mine = None
             if decision is not PASS:
                 let_go[number] |= int(decision.offload)
                 whole.add(decision)

@@ -18,6 +18,7 @@ from middlebox.profile import (
     Drop,
     KeyPart,
     Profile,
+    Reassembly,
     Redirect,
     Residual,
     Rewrite,
@@ -25,7 +26,7 @@ from middlebox.profile import (
     StateFrom,
     Throttle,
 )
-from middlebox.program import redirects
+from middlebox.program import Program, redirects
 
 Ports = tuple[tuple[int, int], ...]
 """Ranges, both ends included."""
@@ -83,6 +84,9 @@ class Plan:
     """Where connections may be led, each place once."""
     led: tuple[Want, ...] = ()
     """Whose first packets user space has to be asked about for that."""
+    synacks: bool = False
+    """Of connections whose payload is wanted SYN+ACKs are too: one of them says where both streams begin, whichever
+    segment comes first. Not where only TLS is wanted: most of those connections never come to user space at all."""
 
     @property
     def sees_syn(self) -> bool:
@@ -94,6 +98,7 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
     """What the rules that apply to anybody at any time need to see. punishing: a residual is in force somewhere."""
     wants: dict[Want, None] = {}
     flags = 0
+    synacks = False
     profiles = [profile for deployment in deployments for profile in deployment.profiles()]
     for profile in profiles:
         judging = [rule for rule in profile.rules if not redirects(rule)]
@@ -103,6 +108,7 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
         wants.update(dict.fromkeys(mine))
         if any(w.transport in ("tcp", "any") for w in mine):
             flags |= _flags_of(profile)
+            synacks |= _reads_from_the_beginning(profile)
     needed = [w for w in wants if not any(_covers(other, w) for other in wants)]
     # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it.
     checks_checksum = any(profile.tcp.checks_checksum for profile in profiles)
@@ -119,6 +125,7 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
         idle_ns=min((p.tcp.idle_ns for p in profiles), default=DEFAULT_IDLE_NS),
         redirects=tuple(dict.fromkeys(places)),
         led=tuple(dict.fromkeys(led)),
+        synacks=synacks,
     )
 
 
@@ -133,6 +140,13 @@ def _flags_of(profile: Profile) -> int:
     flags = SYN if tcp.state_from is not StateFrom.ANY else 0
     flags |= RST if tcp.ends_on_rst else 0
     return flags | (FIN if tcp.ends_on_fin else 0)
+
+
+def _reads_from_the_beginning(profile: Profile) -> bool:
+    """Whether it matters which byte of a stream is the first, though connections are remembered from any packet on."""
+    tcp = profile.tcp
+    in_order = tcp.reassembly is not Reassembly.NONE and Program(profile).reads_streams
+    return tcp.state_from is StateFrom.ANY and (in_order or tcp.checks_ack)
 
 
 def _wants_of(rule: Rule, profile: Profile, *, punishing: bool) -> Iterator[Want]:

@@ -68,7 +68,7 @@ class BoxProcess:
             self._process.wait()
             words = self._log.read_text(errors="replace").strip().splitlines()
             found = words[-1] if words else f"exit status {self._process.returncode}"
-            raise LabError(f"expected the box to become ready, got {found!r}", f"read {self._log}") from None
+            raise LabError(f"expected the box to become ready, got {found!r}", read=self._log) from None
 
     def alive(self) -> bool:
         return self._process.poll() is None

@@ -132,8 +132,7 @@ def _play(scenario: Scenario, *, controls: bool, keep: bool) -> dict[str, Any]:
     from scenarios.runner import play, tidy
     from scenarios.runs import new_run
 
-    directory = new_run(scenario.slug)
-    with _progress(scenario.slug) as progress:
+    with new_run(scenario.slug) as directory, _progress(scenario.slug) as progress:
         record = play(scenario, directory, controls=controls, progress=progress)
         box_files = sorted(directory.glob("*box.yaml"))
         profiles = {p.name: p for file in box_files for p in load_deployment(file).profiles()}
@@ -262,8 +261,7 @@ def shell(
     from scenarios.runs import new_run
     from scenarios.shell import open_shell
 
-    directory = new_run(f"shell-{play.slug}")
-    with _interruptible(), _progress(play.slug) as progress:
+    with _interruptible(), new_run(f"shell-{play.slug}") as directory, _progress(play.slug) as progress:
         world = open_shell(play, directory, on=on, progress=progress)
     forged = sum(event["event"] == "packet_forged" for event in world.events)
     print(f"{forged} packets forged; captures, with comments, in {directory}/captures")

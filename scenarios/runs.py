@@ -1,13 +1,16 @@
 """The folder of runs: `runs/<run-id>/`, `runs/latest` pointing at the newest. `TAMPERLAB_RUNS` names another folder.
 
 A run id is the time (UTC), the scenario and four random letters, so that two started in the same second differ.
-Must never: delete a run.
+Must never: delete a run. What could not start was none: it leaves nothing but what its message says to read.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,16 +26,51 @@ def runs_directory() -> Path:
     return Path(os.environ.get("TAMPERLAB_RUNS") or "runs").absolute()
 
 
-def new_run(slug: str) -> Path:
-    """Make the folder of a new run and let `latest` point at it. LabError: the folder of runs cannot be written."""
+@contextmanager
+def new_run(slug: str) -> Iterator[Path]:
+    """The folder of a new run, at which `latest` points; both are as before when the run finds that it cannot start.
+
+    LabError: the folder of runs cannot be written.
+    """
     runs = runs_directory()
+    link = runs / LATEST
+    before = _target(link)
     try:
-        return _new_run(runs, slug)
+        directory = _new_run(runs, slug)
     except OSError as error:
         raise LabError(
             f"expected a folder for runs to write to, got {str(runs)!r}: {error.strerror}",
             "TAMPERLAB_RUNS=FOLDER names another",
         ) from error
+    try:
+        yield directory
+    except (ArgumentError, LabError) as error:
+        if _target(link) == directory.name:  # another run may have begun meanwhile
+            _point_back(link, before)
+        to_read = error.read if isinstance(error, LabError) else None
+        if to_read is None or not to_read.is_relative_to(directory):
+            shutil.rmtree(directory, ignore_errors=True)  # what is to be said is why it could not start
+        raise
+
+
+def _target(link: Path) -> str:
+    """The name of the run that `latest` points at; "" without one."""
+    return str(link.readlink()) if link.is_symlink() else ""
+
+
+def _point_back(link: Path, name: str) -> None:
+    """To the run before, unless that one could not start either."""
+    if name and (link.parent / name).is_dir():
+        _point(link, name)
+    else:
+        link.unlink()
+
+
+def _point(link: Path, name: str) -> None:
+    """A link is replaced by renaming another one over it: whoever looks sees the old run or the new, never neither."""
+    beside = link.with_name(f".{link.name}-{name}-{secrets.token_hex(2)}")
+    beside.symlink_to(name)
+    beside.replace(link)
 
 
 def _new_run(runs: Path, slug: str) -> Path:
@@ -44,10 +82,7 @@ def _new_run(runs: Path, slug: str) -> Path:
         except FileExistsError:
             continue
         break
-    # A link is replaced by renaming another one over it: whoever looks sees the old run or the new, never neither.
-    beside = runs / f".{LATEST}-{run_id}"
-    beside.symlink_to(run_id)
-    beside.replace(runs / LATEST)
+    _point(runs / LATEST, run_id)
     return runs / run_id
 
 

@@ -128,9 +128,7 @@ class Service:
 
     def _not_ready(self, found: str) -> LabError:
         said = self.log_tail(3)
-        return LabError(
-            f"expected service {self.name} to be ready, got {found}: {said}", f"read {self.directory}"
-        )
+        return LabError(f"expected service {self.name} to be ready, got {found}: {said}", read=self.directory)
 
 
 def end_process(process: subprocess.Popen[bytes], timeout_s: float = TERMINATE_TIMEOUT_S) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,24 @@ def test_mistake_gets_a_message_and_no_traceback(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert list(terminal.runs.iterdir()) == []
+
+
+@pytest.mark.parametrize("user", ["ordinary"])
+def test_run_that_cannot_start_leaves_nothing(user: str, terminal: Terminal) -> None:
+    """Postfix needs more user ids than this user has: exit status 3, no folder, `latest` still at the run before."""
+    if os.geteuid() != 0:
+        pytest.skip(
+            "whoever runs the tests may have a range of user ids; CI has real root to become one without"
+        )
+    assert terminal.type("run", "starttls-block", "--family", "4", "--no-controls").returncode == 0
+    before = sorted(terminal.runs.iterdir())
+    latest = (terminal.runs / "latest").readlink()
+    done = terminal.type("run", "starttls-block", "--mail", "postfix")
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert "ostfix" in done.stderr
+    assert sorted(terminal.runs.iterdir()) == before
+    assert (terminal.runs / "latest").readlink() == latest
 
 
 def test_shell_runs_commands_on_a_host_and_keeps_the_captures(terminal: Terminal) -> None:

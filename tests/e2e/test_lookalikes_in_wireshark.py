@@ -83,6 +83,15 @@ SIGHTS = {
         exactly("mail", "smtp.response.code == 454", 4),
         exactly("sim1", "smtp.response.code == 454", 4),
     ],
+    "benign-nxdomain": [
+        exactly("dns", 'dns.qry.name == "missing.example" and dns.flags.rcode == 3', 4),
+        exactly("sim1", 'dns.qry.name == "missing.example" and dns.flags.rcode == 3', 4),
+        exactly("sim1", 'dns.qry.name == "missing.example" and dns.flags.response == 1', 4),
+    ],
+    "benign-dns-slow": [
+        exactly("dns", "dns.time > 0.5", 0),
+        some("sim1", "dns.time > 0.5"),
+    ],
     "benign-http-403": [
         exactly("web", "http.response.code == 403", 2),
         exactly("sim1", "http.response.code == 403", 2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from textwrap import indent
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def whole_file(block: str) -> str:
         return HEAD.replace("on-path", "in-path") + "rules:\n" + indent(block, "  ")
     if block.startswith("look:"):
         return HEAD + "defaults:\n" + indent(block, "  ") + "rules:\n" + RULE
-    return HEAD + block + "rules:\n" + RULE if block.startswith(("tcp:", "quic:")) else block
+    return HEAD + block + "rules:\n" + RULE if block.startswith(("tcp:", "http:", "quic:")) else block
 
 
 @pytest.mark.parametrize("block", blocks("profiles.md", "yaml"), ids=lambda block: block.split("\n")[0])
@@ -37,7 +38,9 @@ def test_docs_profile_example_loads(block: str, tmp_path: Path) -> None:
     """What the manual shows can be saved and used."""
     file = tmp_path / "mine.yaml"
     file.write_text(whole_file(block), encoding="utf-8")
-    load_deployment(file)
+    profiles = load_deployment(file).profiles()
+    assert profiles
+    assert all(profile.rules for profile in profiles)
 
 
 def test_docs_tcp_example_has_the_defaults(tmp_path: Path) -> None:
@@ -52,7 +55,9 @@ def test_docs_tcp_example_has_the_defaults(tmp_path: Path) -> None:
 def test_docs_python_example_runs() -> None:
     """The manual's Python is right."""
     [code] = blocks("profiles.md", "python")
-    exec(compile(code, "docs/profiles.md", "exec"), {})
+    made: dict[str, Any] = {}
+    exec(compile(code, "docs/profiles.md", "exec"), made)
+    assert made["profile"].name == "tmobile-uk-2012"
 
 
 @pytest.mark.parametrize("block", blocks("scenarios.md", "yaml"), ids=lambda block: block.split("\n")[0])
@@ -60,4 +65,6 @@ def test_docs_scenario_example_loads(block: str, tmp_path: Path) -> None:
     """What the manual shows can be saved and used."""
     file = tmp_path / "scenario.yaml"
     file.write_text(block, encoding="utf-8")
-    load_scenario(file)
+    scenario = load_scenario(file)
+    assert scenario.steps
+    assert scenario.expect

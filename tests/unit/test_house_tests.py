@@ -32,6 +32,19 @@ def test_tests_each_promises_something_in_its_docstring() -> None:
     assert silent == []
 
 
+def test_tests_each_say_what_must_hold() -> None:
+    """By an assertion of their own, an expected error, or a helper called `assert_...`: not by merely ending."""
+    mute = [place for place, node in functions() if not any(map(asserts, ast.walk(node)))]
+    assert mute == []
+
+
+def asserts(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return isinstance(node, ast.Assert)
+    name = ast.unparse(node.func)
+    return name in ("pytest.raises", "pytest.fail") or name.startswith("assert_")
+
+
 def test_tests_never_wait_by_the_clock() -> None:
     """Whoever waits, waits for a condition, in a loop: one sleep is too short here and too long there."""
     asleep = {(file, node.lineno) for file, name, node in calls() if name in SLEEPS}

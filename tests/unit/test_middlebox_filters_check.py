@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.filters import compile_filter
-from tests.unit.filter_kit import error_of
+from middlebox.packet import PSH, SYN, Packet
+from tests.unit.filter_kit import error_of, matches, tcp, udp
 
 
 @pytest.mark.parametrize(
@@ -69,26 +69,27 @@ def test_mistake_is_shown_with_its_place_and_a_way_out(text: str, offset: int, m
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "packet"),
     [
-        "tcp.port == 0x1bb",
-        "tcp.port == 0b11",
-        "tcp.port == 0110",
-        "ip.ttl == 'a'",
-        "tcp.flags.syn == True and tcp.flags.ack == FALSE",
-        "tcp.dstport - 100 == -20",
-        "tcp.dstport == 40 + 40",
-        "-tcp.dstport == -80",
-        "tcp.payload[0] == 16 and tcp.payload[1] == 'G' and tcp.payload[2] == \"E\"",
-        "udp.payload[0] & 80",
-        "payload.popcount > 3 and payload.popcount < 4.6",
-        'flow.direction in {"client-to-server"}',
-        "tcp.srcport == tcp.dstport",
-        "tcp.flags.syn == tcp.flags.ack",
-        "smtp.req.command contains smtp.req.parameter",
-        "ip.src in {10.0.0.0/8, 192.0.2.1, 192.0.2.4..192.0.2.9}",
+        ("tcp.port == 0x1bb", tcp(dport=443)),
+        ("tcp.port == 0b11", tcp(dport=3)),
+        ("tcp.port == 0110", tcp(dport=0o110)),
+        ("ip.ttl == 'a'", tcp(ttl=ord("a"))),
+        ("tcp.flags.syn == True and tcp.flags.ack == FALSE", tcp(flags=SYN)),
+        ("tcp.dstport - 100 == -20", tcp(dport=80)),
+        ("tcp.dstport == 40 + 40", tcp(dport=80)),
+        ("-tcp.dstport == -80", tcp(dport=80)),
+        ("tcp.payload[0] == 16 and tcp.payload[1] == 'G' and tcp.payload[2] == \"E\"", tcp(b"\x16GE")),
+        ("udp.payload[0] & 80", udp(b"\x80")),
+        ("payload.popcount > 3 and payload.popcount < 4.6", tcp(b"\x0f")),
+        ('flow.direction in {"client-to-server"}', tcp()),
+        ("tcp.srcport == tcp.dstport", tcp(sport=80, dport=80)),
+        ("tcp.flags.syn == tcp.flags.ack", tcp(flags=PSH)),
+        ("smtp.req.command contains smtp.req.parameter", tcp()),
+        ("ip.src in {10.0.0.0/8, 192.0.2.1, 192.0.2.4..192.0.2.9}", tcp(src="192.0.2.5")),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_wireshark_allows_loads(text: str) -> None:
-    """Every form of number, boolean, byte and address that the language has."""
-    compile_filter(text)
+def test_what_wireshark_allows_loads(text: str, packet: Packet) -> None:
+    """Every form of number, boolean, byte and address that the language has, each true of the packet that it names."""
+    assert matches(text, packet, {"smtp.req.command": ["EHLO"], "smtp.req.parameter": ["HL"]})

@@ -18,6 +18,7 @@ from middlebox.profile import (
     Phase,
     Placement,
     Profile,
+    Reassembly,
     Residual,
     Rule,
     StateFrom,
@@ -49,6 +50,44 @@ def rules_of(plan: Plan, chain: str, *, generation: int = 1) -> list[str]:
 def queued_by(plan: Plan) -> list[str]:
     """The rules of the box's chain that lead to the queue."""
     return [rule for rule in rules_of(plan, "box") if rule.endswith((" data", " ask", " tls"))]
+
+
+def test_synack_says_where_a_connection_begins_whose_payload_is_put_in_order() -> None:
+    """One packet more for each such connection, of the watched ports only."""
+    plan = plan_for(deployment("tcp.dstport == 80 and http.host"))
+    assert rules_of(plan, "synack") == ["tcp dport { 80 } goto ask", "tcp sport { 80 } goto ask"]
+    assert not plan.sees_syn
+
+
+def test_synack_is_asked_for_before_what_is_empty_goes_on_and_after_it_is_answered() -> None:
+    """Else it would be let pass with the bare ACKs, or come again for ever."""
+    box = rules_of(plan_for(deployment("http.host")), "box")
+    (answered,) = [number for number, rule in enumerate(box) if rule.endswith(" answered")]
+    (synack,) = [number for number, rule in enumerate(box) if rule.endswith(" synack")]
+    empty = [number for number, rule in enumerate(box) if "ip length" in rule or "ip6 length" in rule]
+    assert answered < synack < min(empty)
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("tcp.dstport == 80 and tcp.len > 5", TcpReading()),
+        ("http.host", TcpReading(reassembly=Reassembly.NONE)),
+        ("http.host", TcpReading(state_from=StateFrom.SYN)),
+        ("tcp.dstport == 443 and tls.handshake.type == 1", TcpReading()),
+    ],
+)
+def test_synack_stays_in_the_kernel_where_it_says_nothing_new(text: str, reading: TcpReading) -> None:
+    """Nothing is put in order; the SYN says it; or the kernel judges by itself what may be TLS."""
+    assert rules_of(plan_for(deployment(text, tcp=reading)), "synack") == []
+
+
+def test_synack_is_wanted_by_a_box_that_checks_ack_numbers() -> None:
+    """What was never sent is known by where the other end began, even if nothing is put in order."""
+    reading = TcpReading(checks_ack=True, reassembly=Reassembly.NONE)
+    assert rules_of(plan_for(deployment("tcp.len > 5", tcp=reading)), "synack") == [
+        "meta l4proto tcp goto ask"
+    ]
 
 
 def test_no_rule_queues_nothing() -> None:

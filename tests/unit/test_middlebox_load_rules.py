@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
-from middlebox.dissect import QuicReading
+import pytest
+
+from middlebox.dissect import HttpReading, QuicReading
+from middlebox.engine import Engine
 from middlebox.flow import Direction
 from middlebox.look import Look, Quantiles
-from middlebox.profile import Drop, DropScope, KeyPart, Log, Overlap, Reassembly, Reset, StateFrom, Towards
+from middlebox.profile import (
+    Deployment,
+    Drop,
+    DropScope,
+    KeyPart,
+    Log,
+    Overlap,
+    Phase,
+    Reassembly,
+    Reset,
+    StateFrom,
+    Towards,
+)
+from tests.unit.talk import Talk, kinds
 from tests.unit.yaml_files import RULES, profile
 
 
@@ -60,6 +77,9 @@ tcp: {{state: synack, handshake: true, reassembly: none, overlap: last, check_ch
     assert (tcp.buffer_bytes, tcp.idle_ns, tcp.max_flows) == (4096, 300 * 10**9, 10)
 
 
+FORBIDDEN_REQUEST = b"GET /ultrasurf HTTP/1.1\r\nHost: blocked\r\n\r\n"
+
+
 def test_residual_that_takes_a_while_is_read(tmp_path: Path) -> None:
     """A constant, or a distribution by its published quantiles (QUIC25); none unless it is written."""
     rules = profile(
@@ -77,6 +97,47 @@ rules:
     assert [rule.residual.after for rule in rules if rule.residual] == [
         10**9, Quantiles(((0.0, 10**6), (1.0, 2 * 10**6))), 0,
     ]  # fmt: skip
+
+
+def test_how_it_reads_http_is_read(tmp_path: Path) -> None:
+    """All keys are optional; sizes are written as everywhere, and each value has its source."""
+    text = "http: {first_request_only: true, uri_limit: 2048, header_name_limit: 64, crlf_only: true}\n"
+    found = profile(tmp_path, text + RULES)
+    assert found.http == HttpReading(
+        first_request_only=True, uri_bytes=2048, header_name_limit=64, crlf_only=True
+    )
+    assert found.provenance["http.uri_limit"] == "chosen"
+    assert profile(tmp_path, "http: {uri_limit: 2KiB}\n" + RULES).http == HttpReading(uri_bytes=2048)
+    assert profile(tmp_path, RULES).http == HttpReading()
+
+
+@pytest.mark.parametrize(
+    ("knob", "said"),
+    [
+        ("first_request_only: true", b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" + FORBIDDEN_REQUEST),
+        ("uri_limit: 2048", b"GET /" + b"x" * 2048 + b"ultrasurf HTTP/1.1\r\nHost: blocked\r\n\r\n"),
+        ("header_name_limit: 64", b"GET /ultrasurf HTTP/1.1\r\n" + b"x" * 64 + b": y\r\nHost: blocked\r\n\r\n"),
+        ("crlf_only: true", FORBIDDEN_REQUEST.replace(b"\r", b"")),
+    ],
+)  # fmt: skip
+def test_box_with_an_http_knob_misses_what_another_one_sees(knob: str, said: bytes, tmp_path: Path) -> None:
+    """Each knob of a profile is an evasion (Khattak13; Harrity22, Rambert; GFWREV), and changes nothing else."""
+    rules = """
+rules:
+  - name: forbidden
+    when: tcp.dstport == 80 and http.host == "blocked" and http.request.uri contains "ultrasurf"
+    do: [log]
+"""
+
+    def sees(text: str, said: bytes) -> bool:
+        deployment = Deployment("test", (Phase(0, profile(tmp_path, text)),))
+        talk = Talk(Engine(deployment, Random(1), 0), server_port=80).connect()
+        return "rule_matched" in kinds(talk.client_sends(said))
+
+    with_knob = f"http: {{{knob}}}{rules}"
+    assert sees(rules, said)
+    assert not sees(with_knob, said)
+    assert sees(with_knob, FORBIDDEN_REQUEST)
 
 
 def test_how_it_reads_quic_is_read(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from middlebox.flowtable import Half
 from middlebox.packet import decode, tcp_segment
 from middlebox.profile import Overlap, Reassembly, StateFrom, TcpReading
 from middlebox.reading import fresh_payload, is_sound
+from middlebox.stream import REUSE_DISTANCE
 from tests.unit.talk import CLIENT, SERVER, STARTTLS, Talk, engine_for, rule
 from tests.unit.tls_bytes import client_hello
 
@@ -55,6 +56,20 @@ def test_state_from_says_which_first_packet_counts(
     assert found == [syn, syn_ack, middle]
 
 
+def test_synack_alone_says_where_both_streams_begin() -> None:
+    """A box that is shown no SYN joins a command whose second segment is the first one that it sees (RFC 9293 3.5)."""
+    one = talk()
+    one.seq[TO_SERVER] = 5000
+    one.server_sends(flags="SA")
+    one.client_sends(LINE[4:], seq=5004)
+    assert seen(one.client_sends(LINE[:4], seq=5000))
+    one = talk("smtp.response.code == 220")
+    one.server_sends(flags="SA")
+    start = one.seq[TO_CLIENT]
+    one.server_sends(b"mail\r\n", seq=start + 4)
+    assert seen(one.server_sends(b"220 ", seq=start))
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_handshake_knob_wants_all_three_steps(*, whole: bool) -> None:
     """SYN and data without SYN+ACK are enough for some boxes, not for others (Wu23 4.5)."""
@@ -83,6 +98,18 @@ def test_reassembly_joins_what_it_says(reassembly: Reassembly, *, split: bool, e
     start = swapped.seq[TO_SERVER]
     swapped.client_sends(LINE[4:], seq=start + 4)
     assert seen(swapped.client_sends(LINE[:4], seq=start)) is early
+
+
+def test_long_connection_stays_the_same_for_a_box_that_reads_no_streams() -> None:
+    """Its sequence numbers go on far beyond those of its SYN, and what was counted is not counted anew."""
+    packet = bytes(60_000)
+    limit = REUSE_DISTANCE + 10 * len(packet)
+    one = talk(f"flow.bytes > {limit}").connect()
+    sent = 0
+    while not (matched := seen(one.client_sends(packet))) and sent < 2 * limit:
+        sent += len(packet)
+    assert matched
+    assert sent < limit
 
 
 @pytest.mark.parametrize(("overlap", "sees"), [(Overlap.FIRST, False), (Overlap.LAST, True)])

@@ -18,8 +18,10 @@ from middlebox.capturefile import CaptureWriter
 from middlebox.decision import PASS, Decision, Forged, Offload, Verdict
 from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
-from middlebox.flow import Side
+from middlebox.filters import compile_filter
+from middlebox.flow import Direction, Side
 from middlebox.load import load_deployment
+from middlebox.profile import Deployment, Log, Phase, Placement, Profile, Rule
 from middlebox.replay import Sides, main, replay
 from tests.unit.recording import CLIENT, SERVER, START_S, talk, write
 
@@ -33,24 +35,32 @@ rules:
     when: tcp.payload contains "forbidden"
     do: [drop]
 """
+EVERY_PACKET = (Rule("all", compile_filter("frame.len > 0"), (Log(),)),)
 
 
 class Scripted:
     """An engine that answers what it is told to, packet by packet, and remembers what it was shown."""
 
     next_change_ns: int | None = None
+    punishing = False
+    deployment = Deployment("all", (Phase(0, Profile("all", "", Placement.IN_PATH, EVERY_PACKET)),))
 
     def __init__(self, *answers: Decision | Exception) -> None:
         self.generation = 1
         self.shown: list[tuple[bytes, int, Side]] = []
         self._answers = list(answers)
 
-    def handle(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+    def handle(
+        self, data: bytes, now_ns: int, ingress: Side, sent_by: Direction | None, *, first: bool
+    ) -> Decision:
         self.shown.append((data, now_ns, ingress))
         answer = self._answers.pop(0) if self._answers else PASS
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
+        return PASS
 
     def advance(self, now_ns: int) -> tuple[()]:
         self.next_change_ns = None
@@ -192,6 +202,29 @@ def test_other_frames_are_copied(tmp_path: Path) -> None:
     assert result.others == 1
     assert len(engine.shown) == len(talk())
     assert bytes(rdpcap(str(tmp_path / "out.pcapng"))[0]) == bytes(arp)
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_redirected_connection_is_written_down_and_stays_as_it_is(tmp_path: Path, ipv6: bool) -> None:
+    """What a live box would have done stands in the events and at the first packet; a capture cannot be led away."""
+    packets = talk(ipv6=ipv6, server_port=25)
+    source = write(tmp_path / "in.pcap", packets)
+    engine = Engine(load_deployment("port-25-redirect"), Random(1), 0)
+    with EventLog(tmp_path / "e.jsonl") as log:
+        result = run(source, engine, tmp_path / "out.pcapng", log=log)
+    assert (result.redirected, result.dropped, result.rewritten) == (1, 0, 0)
+    matched, redirected = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert (matched["event"], matched["trigger"]["flags"]) == ("rule_matched", "S")
+    assert redirected["event"] == "connection_redirected"
+    assert redirected["flow"]["server"] == packets[0].payload.dst
+    to = "2001:db8:3::26" if ipv6 else "203.0.113.26"
+    assert (redirected["to"], redirected["to_port"]) == (to, 25)
+    written = rdpcap(str(tmp_path / "out.pcapng"))
+    assert [bytes(packet) for packet in written] == [bytes(packet) for packet in packets]
+    assert written[0].comment.decode() == (
+        "TRIGGER of rule port-25-redirect/lead-to-own-server (redirect); "
+        f"REDIRECTED by port-25-redirect/lead-to-own-server: led to {to} port 25"
+    )
 
 
 def test_connection_that_was_let_go_is_not_shown_again(tmp_path: Path) -> None:

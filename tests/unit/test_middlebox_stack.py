@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
+from middlebox import packet as wire
 from middlebox.decision import Decision, Offload, Verdict
 from middlebox.engine import Engine
+from middlebox.packet import Packet, decode
 from middlebox.profile import Deployment, Drop, KeyPart, Phase, Placement, Profile, Reassembly, Residual, Rule
 from middlebox.stack import Stack
 from tests.unit.talk import RESET_BOTH, Talk, profile, rule
@@ -32,6 +36,34 @@ def test_stack_every_box_answers_the_same_packet() -> None:
     decision = Talk(stack).connect().client_sends(b"STARTTLS\r\n")
     assert matched(decision) == ["mail", "words"]
     assert len(decision.forged) == 4
+
+
+def test_stack_decodes_a_packet_once_for_each_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reads for itself is handed on to the first box; a box that has let go costs nothing."""
+    stack = stack_of(rule(STARTTLS, name="mail"), rule(KEYWORD, name="words"), rule(KEYWORD, name="more"))
+    decoded: list[bytes] = []
+
+    def counting(data: bytes) -> Packet | None:
+        decoded.append(data)
+        return decode(data)
+
+    monkeypatch.setattr(wire, "decode", counting)
+    talk = Talk(stack).connect()
+    decoded.clear()
+    talk.client_sends(b"EHLO a\r\n")
+    assert len(decoded) == 3
+    web = Talk(stack, server_port=80).connect()
+    decoded.clear()
+    web.client_sends(b"GET /")
+    assert len(decoded) == 2
+
+
+def test_stack_every_box_sees_the_ttl_that_the_packet_came_with() -> None:
+    """What one box notes about a packet is not seen by the next."""
+    seen = rule("ip.ttl == 61", name="seen")
+    boxes = [Deployment(name, (Phase(0, profile(seen)),)) for name in ("one", "two")]
+    stack = Stack([Engine(box, Random(1), 0, hops_taken=1) for box in boxes])
+    assert matched(Talk(stack).client_sends(b"x")) == ["seen", "seen"]
 
 
 def test_stack_packets_from_outside_pass_the_boxes_the_other_way_round() -> None:

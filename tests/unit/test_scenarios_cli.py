@@ -38,8 +38,8 @@ def test_cli_list_names_every_scenario_with_its_purpose() -> None:
 def test_cli_show_prints_an_old_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The report from result.json alone, and the data itself."""
     monkeypatch.setenv("TAMPERLAB_RUNS", str(tmp_path))
-    folder = new_run("starttls-block")
-    write_result(folder, result(folder))
+    with new_run("starttls-block") as folder:
+        write_result(folder, result(folder))
     assert "↯ FORGED RST" in type_("show").output
     assert json.loads(type_("show", "latest", "--json").output)["scenario"] == "starttls-block"
 
