@@ -1,8 +1,8 @@
-"""The bench's network, and a box in it that can be there or not."""
+"""The bench's network, a box in it that can be there or not, and what is measured with and without in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from lab.lab import Lab
 from lab.topology import IspTopology
+from scenarios.bench.figures import Figure, paired_ratio, steady
 from scenarios.boxprocess import BoxProcess, read_events
 
 
@@ -46,3 +47,39 @@ def box_with(lab: Lab, profiles: str, events: Path) -> Iterator[list[BoxEnd]]:
     finally:
         box.stop()
         ended.append(BoxEnd(read_events(events)[-1]))
+
+
+def measure_in_turn(
+    lab: Lab,
+    run_dir: Path,
+    *,
+    what: str,
+    unit: str,
+    profiles: Mapping[str, float],
+    pairs: int,
+    measure: Callable[[], float],
+) -> list[Figure]:
+    """One figure for each profile -> bar: what `measure` returns with the box, divided by what it has returned just
+    before without one."""
+    measure()  # warm up
+    figures = []
+    for profile, bar in profiles.items():
+        measured, ends = [], []
+        for number in range(pairs):
+            plain = measure()
+            events = run_dir / f"{what.replace(' ', '-')}-{profile}-{number}.jsonl"
+            with box_with(lab, profile, events) as ended:
+                boxed = measure()
+            ends += ended
+            measured.append((plain, boxed))
+        figures.append(
+            Figure(
+                f"{what}, {profile}",
+                paired_ratio(measured),
+                unit,
+                bar,
+                valid=all(end.valid for end in ends) and steady([plain for plain, _ in measured]),
+                details={"plain_and_box": measured, "box": [end.figures for end in ends]},
+            )
+        )
+    return figures

@@ -16,7 +16,7 @@ class Figure:
     unit: str
     bar: float
     smaller_is_better: bool = False
-    valid: bool = True  # nothing overflowed, no engine error
+    valid: bool = True  # nothing overflowed, no engine error, a steady baseline
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -30,3 +30,8 @@ class Figure:
 def paired_ratio(pairs: list[tuple[float, float]]) -> float:
     """The median of box / baseline over neighbours in time."""
     return median(box / baseline for baseline, box in pairs)
+
+
+def steady(baselines: list[float]) -> bool:
+    """Whether what is compared with was about the same each time; if not, something else was measured."""
+    return min(baselines) > median(baselines) / 2
