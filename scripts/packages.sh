@@ -24,7 +24,7 @@ packages_servers=(
 packages_test=(
     tshark                  # the independent oracle
     iperf3 wrk              # fill links whose rate is tested; the benchmark, tried briefly
-    vagrant                 # `vagrant validate`
+    vagrant-libvirt         # `vagrant validate`, which wants a provider
 )
 packages_dev=()
 packages_bench=(iperf3 wrk)

@@ -173,7 +173,7 @@ def test_vagrantfile_is_valid(tmp_path: Path) -> None:
     folder.mkdir()
     shutil.copy(ROOT / "Vagrantfile", folder)
     done = subprocess.run(
-        [vagrant, "validate", "--ignore-provider"], cwd=folder, capture_output=True, text=True, check=False,
+        [vagrant, "validate"], cwd=folder, capture_output=True, text=True, check=False,
         env=os.environ | {"HOME": str(tmp_path), "VAGRANT_HOME": str(tmp_path / "vagrant")},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
