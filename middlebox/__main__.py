@@ -109,8 +109,9 @@ def _run(
                 box.run(wakeup)
                 finished = True
             finally:
-                firewall.remove()
+                firewall.close()
                 box.finish()
+                firewall.remove()
     finally:
         figures = box.figures()
         figures["valid"] &= finished

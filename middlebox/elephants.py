@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from middlebox.kernel import Wiring
-from middlebox.shortcut import SECONDS, Elephant, NextHops, elephants_text, remove_text, table_text
+from middlebox.shortcut import SECONDS, Elephant, NextHops, close_text, elephants_text, table_text
 
 _AT_ONCE: Final = 100
 """New ones in one call of nft: its text must fit a pipe (chosen)."""
@@ -36,11 +36,16 @@ class Elephants:
         """Take note of one that was reported; True if something is to be done about it."""
         if self._refused or self._until_ns.get(elephant, 0) > now_ns:
             return False
-        self._until_ns.pop(elephant, None)
+        self._forget(now_ns)
         self._until_ns[elephant] = now_ns + SECONDS * 10**9
         if len(self._waiting) < _AT_ONCE and self._may_pass(elephant):
             self._waiting.append(elephant)
         return bool(self._waiting)
+
+    def _forget(self, now_ns: int) -> None:
+        """They stand in the order in which they came, and so end in that order."""
+        while self._until_ns and self._until_ns[first := next(iter(self._until_ns))] <= now_ns:
+            del self._until_ns[first]
 
     def take(self) -> str:
         """What nft is to do for those that wait; "" for nothing."""
@@ -60,22 +65,13 @@ class Elephants:
         self._refused = True
         self._built = frozenset()
 
-    def tidy(self, now_ns: int) -> str:
-        """What nft is to do when the last one is gone; "" for nothing."""
-        gone = [elephant for elephant, until_ns in self._until_ns.items() if until_ns <= now_ns]
-        for elephant in gone:
-            del self._until_ns[elephant]
-        return self.disperse() if self._built and not self._until_ns else ""
-
     def disperse(self) -> str:
         """Other rules are in force: nobody takes the shortcut until he has been let pass again. What nft is to do."""
         self._until_ns.clear()
         self._waiting.clear()
         self._gateways.clear()
-        self._hops.clear()
         self._sizes = None
-        built, self._built = self._built, frozenset()
-        return remove_text() if built else ""
+        return close_text(self._built)
 
     def _may_pass(self, elephant: Elephant) -> bool:
         wiring = self._wiring

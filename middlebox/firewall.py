@@ -9,7 +9,7 @@ import subprocess
 from typing import Final
 
 from middlebox.elephants import Elephants
-from middlebox.gate import TABLE, TO_USER, remove_text, rules_text, same_structure, structure_text
+from middlebox.gate import TABLE, TO_USER, chains_of, flush_text, remove_text, rules_text, structure_text
 from middlebox.injector import write_sysctl
 from middlebox.kernel import GENERATIONS, Wiring, sysctls
 from middlebox.queuerule import add_queue_rule
@@ -32,36 +32,33 @@ class Firewall:
         self.refused_sysctls: tuple[str, ...] = ()
         self.elephants = Elephants(wiring)
         self._wiring = wiring
-        self._installed = False
+        self._chains: frozenset[str] = frozenset()
         self._running: subprocess.Popen[bytes] | None = None
         self._runs_shortcut = False
         self._due = False
 
     def install(self) -> None:
         """Table, chains, sysctls. FirewallError leaves nothing behind."""
-        self._installed = True
-        _finish(_start(structure_text(self.plan) + remove_shortcut_text()))
+        self._chains = chains_of(self.plan)
+        before = remove_text() + remove_shortcut_text()  # what an earlier box left behind when it was killed
+        _finish(_start(before + structure_text(self.plan)))
         try:
             add_queue_rule(TABLE, TO_USER, queue=self._wiring.queue, fail_open=self._wiring.fail_open)
         except OSError as error:
             raise FirewallError(
                 f"expected the kernel to take a rule for its packet queue, got {error.strerror!r}; see `make doctor`"
             ) from error
-        _finish(_start(rules_text(self.plan, self._wiring, generation=self.generation)))
+        _finish(_start(self._rules()))
         self._set_sysctls()
 
     def change_plan(self, plan: Plan) -> None:
         """Other rules from now on: returns when the kernel has them."""
-        before, self.plan = self.plan, plan
-        if same_structure(before, plan):
-            self.next_generation()
-            while self.busy:
-                self.collect(wait=True)
-            self._set_sysctls()
-        else:
-            self.remove()
-            self._count_generation()
-            self.install()
+        self.plan = plan
+        self._chains |= chains_of(plan)
+        self.next_generation()
+        while self.busy:
+            self.collect(wait=True)
+        self._set_sysctls()
 
     def next_generation(self) -> None:
         """Forget, soon, what connections were decided to be; does not wait for the kernel."""
@@ -74,11 +71,6 @@ class Firewall:
         """A connection that may pass carries much: it may take the shortcut, soon."""
         if self.elephants.add(elephant, now_ns) and self._running is None:
             self._start_next()
-
-    def tidy(self, now_ns: int) -> None:
-        """The shortcut is closed while nobody takes it."""
-        if self._running is None and (text := self.elephants.tidy(now_ns)):
-            self._start_shortcut(text)
 
     @property
     def busy(self) -> bool:
@@ -98,27 +90,31 @@ class Firewall:
             _finish(running)
         self._start_next()
 
-    def remove(self) -> None:
-        """Take away what `install` made; nothing happens when it is not there."""
+    def close(self) -> None:
+        """No packet comes to user space any more. What waits there has to be answered before `remove`."""
         if self._running is not None:
             self._running.communicate()
             self._running = None
-        if self._installed:
-            self.elephants.disperse()
+        if self._chains:
+            _start(flush_text(self._chains)).communicate()
+
+    def remove(self) -> None:
+        """Take away what `install` made; nothing happens when it is not there."""
+        if self._chains:
             _start(remove_text() + remove_shortcut_text()).communicate()
-            self._installed = False
+            self._chains = frozenset()
 
     def _start_next(self) -> None:
         if self._due:
             self._due = self._runs_shortcut = False
-            rules = rules_text(self.plan, self._wiring, generation=self.generation)
-            self._running = _start(rules + self.elephants.disperse())
+            self._running = _start(self._rules() + self.elephants.disperse())
         elif text := self.elephants.take():
-            self._start_shortcut(text)
+            self._runs_shortcut = True
+            self._running = _start(text)
 
-    def _start_shortcut(self, text: str) -> None:
-        self._runs_shortcut = True
-        self._running = _start(text)
+    def _rules(self) -> str:
+        rules = rules_text(self.plan, self._wiring, generation=self.generation)
+        return structure_text(self.plan) + flush_text(self._chains) + rules
 
     def _count_generation(self) -> None:
         self.generation = self.generation % (GENERATIONS - 1) + 1

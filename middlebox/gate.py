@@ -81,29 +81,39 @@ _CHAINS: Final = (
 )  # fmt: skip
 
 
+def chains_of(plan: Plan) -> frozenset[str]:
+    """The chains that hold the rules of a plan: all but `to_user`."""
+    return frozenset({*_CHAINS, *_hooks(plan)})
+
+
 def structure_text(plan: Plan) -> str:
-    """The table with its chains, all empty, in place of one that is there already."""
-    base = (_BASE_CHAINS if plan.wants else {}) | (_LEADING_CHAINS if plan.redirects else {})
-    hooked = [f"add chain inet {TABLE} {name} {{ {hook}; policy accept; }}" for name, hook in base.items()]
+    """The table with the chains of a plan; those that are there already stay, with their rules.
+
+    No chain with a hook is ever taken away while a box runs: the kernel would drop what waits in its queue.
+    """
+    hooked = [
+        f"add chain inet {TABLE} {name} {{ {hook}; policy accept; }}" for name, hook in _hooks(plan).items()
+    ]
     plain = [f"add chain inet {TABLE} {name}" for name in (*_CHAINS, TO_USER)]
-    return remove_text() + _lines([f"add table inet {TABLE}", *hooked, *plain])
-
-
-def same_structure(one: Plan, other: Plan) -> bool:
-    """Whether `rules_text` of either goes into the chains of the other."""
-    return (bool(one.wants), bool(one.redirects)) == (bool(other.wants), bool(other.redirects))
+    return _lines([f"add table inet {TABLE}", *hooked, *plain])
 
 
 def rules_text(plan: Plan, wiring: Wiring, *, generation: int) -> str:
-    """The rules of all chains but `to_user`, in place of those that are there."""
+    """The rules of a plan, for chains that are empty."""
     now = generation << GENERATION_SHIFT
     rules = (_box_rules(plan, wiring, now) if plan.wants else {}) | (
         _leading_rules(plan, wiring) if plan.redirects else {}
     )
-    return _lines(
-        [f"flush chain inet {TABLE} {chain}" for chain in rules]
-        + [f"add rule inet {TABLE} {chain} {rule}" for chain, lines in rules.items() for rule in lines]
-    )
+    return _lines(f"add rule inet {TABLE} {chain} {rule}" for chain, lines in rules.items() for rule in lines)
+
+
+def flush_text(chains: Iterable[str]) -> str:
+    """Nothing comes to user space any more by these; what is there already can be answered."""
+    return _lines(f"flush chain inet {TABLE} {chain}" for chain in sorted(chains))
+
+
+def _hooks(plan: Plan) -> dict[str, str]:
+    return (_BASE_CHAINS if plan.wants else {}) | (_LEADING_CHAINS if plan.redirects else {})
 
 
 def remove_text() -> str:
@@ -132,8 +142,8 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
         "box": _order_of_questions(plan, now),
         # What goes past conntrack goes past address translation too: what is translated is no elephant.
         "passing": [
-            f"numgen inc mod {ELEPHANT_SAMPLE} == 0 ct status & (snat | dnat) == 0 {_mark(ELEPHANT)} "
-            f"goto {TO_USER}",
+            f"numgen inc mod {ELEPHANT_SAMPLE} == {ELEPHANT_SAMPLE - 1} ct status & (snat | dnat) == 0 "
+            f"{_mark(ELEPHANT)} goto {TO_USER}",
             "accept",
         ],
         "answered": _answered_rules(),

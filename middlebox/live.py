@@ -181,7 +181,6 @@ class Box:
             self._firewall.collect()
         if now >= self._housekeeping_ns:
             self._count_overflow()
-            self._firewall.tidy(now)
             self._housekeeping_ns = now + _HOUSEKEEPING_NS
         self._pace.due_ns = self._housekeeping_ns
         if self._later:

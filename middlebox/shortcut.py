@@ -3,8 +3,8 @@
 Pure: it makes text for nft, `firewall` carries it out. A packet that takes the shortcut is seen by nobody: no
 conntrack, no routing, no rules of anybody's in this namespace, as with a flow table, which not every kernel has. So it
 is taken only by connections that the gate has let pass and that have no address translated, only by segments in the
-middle of them, and never for longer than `SECONDS` without being looked at again. It is there only while there are
-elephants, and goes with every change of generation.
+middle of them, and never for longer than `SECONDS` without being looked at again. Every change of generation closes it.
+It is made for the first elephant, not before: its hooks cost every packet something.
 
 Sources: nft(8), `fwd` in the netdev family.
 """
@@ -50,7 +50,10 @@ class NextHops:
 
 
 def table_text(wiring: Wiring, hops: dict[int, NextHops]) -> str:
-    """The table, for the IP versions whose next hops are known, in place of one that is there already."""
+    """The table, for the IP versions whose next hops are known; of those that are there already, the rules go.
+
+    It is taken away only at the end: with a hook the kernel would drop what waits in the box's queue.
+    """
     sides = ((wiring.inside, wiring.outside, "outside"), (wiring.outside, wiring.inside, "inside"))
     lines = [f"add table netdev {TABLE}"]
     for version in hops:
@@ -61,7 +64,7 @@ def table_text(wiring: Wiring, hops: dict[int, NextHops]) -> str:
         )
     for here, there, side in sides:
         hook = f'type filter hook ingress device "{here}" priority 0; policy accept;'
-        lines.append(f"add chain netdev {TABLE} to_{side} {{ {hook} }}")
+        lines += [f"add chain netdev {TABLE} to_{side} {{ {hook} }}", f"flush chain netdev {TABLE} to_{side}"]
         for version, hop in hops.items():
             ip, _ = _KEYS[version]
             elephants = f"@elephants{version}"
@@ -75,7 +78,7 @@ def table_text(wiring: Wiring, hops: dict[int, NextHops]) -> str:
                 f"add rule netdev {TABLE} to_{side} tcp flags & (fin | syn | rst) == 0 {one_way} {elephants} "
                 f'fwd {ip} to {next_hop} device "{there}"',
             ]
-    return remove_text() + "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def elephants_text(elephants: Iterable[Elephant]) -> str:
@@ -86,6 +89,11 @@ def elephants_text(elephants: Iterable[Elephant]) -> str:
         for inside in (f"{ip_address(e.inside_ip)} . {e.inside_port}",)
         for outside in (f"{ip_address(e.outside_ip)} . {e.outside_port}",)
     )
+
+
+def close_text(versions: Iterable[int]) -> str:
+    """Nobody takes it any more, of these IP versions."""
+    return "".join(f"flush set netdev {TABLE} elephants{version}\n" for version in sorted(versions))
 
 
 def remove_text() -> str:

@@ -234,7 +234,7 @@ def test_new_generation_closes_the_shortcut(peers: Peers, box: BoxProcess) -> No
         until(lambda: elephants(peers), "an elephant")
         other[0].sendall(b"generation")
         assert other[1].recv(100) == b"generation"
-        until(lambda: "netdev" not in peers.box.run(["nft", "list", "tables"]), "the end of the shortcut")
+        until(lambda: not elephants(peers), "the end of the shortcut")
         one[0].sendall(b"watched again")
         assert one[1].recv(100) == b"watched again"
     assert box.stop() == 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from middlebox.filters import compile_filter
-from middlebox.gate import remove_text, rules_text, same_structure, structure_text
+from middlebox.gate import chains_of, flush_text, remove_text, rules_text, structure_text
 from middlebox.kernel import Wiring
 from middlebox.packet import RST, SYN
 from middlebox.profile import (
@@ -272,31 +272,33 @@ def test_rule_that_counts_needs_every_segment() -> None:
 
 
 def test_new_rules_leave_the_hooks_and_the_queue_alone() -> None:
-    """They come into the same chains, all at once: no packet finds the box missing, and none its queue."""
-    text = rules_text(plan_for(deployment("tcp")), WIRING, generation=2)
+    """The kernel drops what waits in the queue when a hook goes."""
+    plan = plan_for(deployment("tcp"))
+    text = flush_text(chains_of(plan)) + rules_text(plan, WIRING, generation=2)
     assert "hook" not in text
+    assert "delete" not in text
     assert "flush chain inet tamperlab box\n" in text
     assert "flush chain inet tamperlab to_user\n" not in text
-    flushed = [line.split()[-1] for line in text.splitlines() if line.startswith("flush")]
-    assert {line.split()[4] for line in text.splitlines() if line.startswith("add rule")} <= set(flushed)
 
 
-def test_chains_of_any_rules_are_in_the_structure() -> None:
-    """What one plan needs another finds, as long as both have rules and both or neither redirect."""
-    one, other = (plan_for(deployment(text)) for text in ("tls", "tcp.flags.ack == 1"))
-    assert same_structure(one, other)
-    assert structure_text(one) == structure_text(other)
-    assert not same_structure(one, plan_for(Deployment("none", ())))
-    made = [line.split()[4] for line in structure_text(one).splitlines() if line.startswith("add chain")]
-    for plan in (one, other):
+def test_rules_go_into_chains_of_their_plan() -> None:
+    """All of them are made before, and emptied before others come."""
+    for plan in (plan_for(deployment(text)) for text in ("tls", "tcp.flags.ack == 1")):
+        made = [line.split()[4] for line in structure_text(plan).splitlines() if line.startswith("add chain")]
+        assert set(made) == chains_of(plan) | {"to_user"}
         for line in rules_text(plan, WIRING, generation=1).splitlines():
-            assert line.split()[4] in made
+            assert line.split()[4] in chains_of(plan)
 
 
 def test_one_table_is_all_that_comes_and_goes() -> None:
     """Nothing of anybody else's is named."""
     plan = plan_for(deployment("tcp"))
-    for text in (structure_text(plan), rules_text(plan, WIRING, generation=1), remove_text()):
+    for text in (
+        structure_text(plan),
+        rules_text(plan, WIRING, generation=1),
+        flush_text(chains_of(plan)),
+        remove_text(),
+    ):
         for line in text.splitlines():
             assert line.split()[2:4] == ["inet", "tamperlab"]
     assert remove_text().splitlines()[-1] == "delete table inet tamperlab"
