@@ -103,6 +103,11 @@ class Engine:
         return (events.profile_changed(now_ns, profile=deployment.name, subscriber=None, cause="reload"),)
 
     @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """One; of a stack there are several."""
+        return (self.deployment,)
+
+    @property
     def punishing(self) -> bool:
         """Whether a residual is in force: until it is over, more packets have to be seen."""
         return self._residuals.in_force

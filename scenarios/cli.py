@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from scenarios.model import Scenario
     from scenarios.runner import Progress
 
-OK, UNEXPECTED, BAD_INPUT, NOT_READY, INVALID = 0, 1, 2, 3, 4
-INTERRUPTED = 130
+OK, BAD_INPUT, NOT_READY, INTERRUPTED = 0, 2, 3, 130
 
 app = typer.Typer(
     add_completion=False,
@@ -219,7 +218,12 @@ def check(
 def replay(
     capture: Annotated[Path, typer.Argument(metavar="IN", help="Capture to read, pcapng or pcap.")],
     *,
-    profile: Annotated[str, typer.Option("--profile", "-p", help="Profile, by name or file.")],
+    profile: Annotated[
+        list[str],
+        typer.Option(
+            "--profile", "-p", help="By name or file; may be repeated: boxes one behind the other, inside first."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Capture to write; events go beside it.")],
     events: Annotated[
         Path | None, typer.Option(help="Ground truth; OUT with .events.jsonl if left out.")
@@ -233,7 +237,9 @@ def replay(
     """
     from middlebox.replay import main as replay_main
 
-    argv = [str(capture), "--profile", profile, "--output", str(output), "--seed", str(seed)]
+    argv = [str(capture), "--output", str(output), "--seed", str(seed)]
+    for box in profile:
+        argv += ["--profile", box]
     argv += ["--events", str(events)] if events else []
     for network in inside or ():
         argv += ["--inside", network]
