@@ -21,7 +21,10 @@ MS = 1_000_000
 BEGIN_NS = 1_700_000_000_000_000_000
 CLIENT_TO_BOX_MS, BOX_TO_SERVER_MS = 15, 20
 PLACES = ("sim1", "box-inside", "box-outside", "mail")
-_OFFSETS_MS = {"sim1": 0.0, "box-inside": 15.0, "box-outside": 15.01, "mail": 35.01}
+_OFFSETS_MS = {
+    "sim1": 0.0, "box-inside": CLIENT_TO_BOX_MS, "box-outside": CLIENT_TO_BOX_MS + 0.01,
+    "mail": CLIENT_TO_BOX_MS + 0.01 + BOX_TO_SERVER_MS,
+}  # fmt: skip
 INSIDE = (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/64"))
 
 
