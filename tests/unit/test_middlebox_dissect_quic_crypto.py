@@ -7,9 +7,8 @@ import pytest
 from middlebox.dissect.quic_crypto import opener
 from middlebox.dissect.quic_packet import long_header
 from middlebox.flow import Direction
+from tests.unit.dissect_talk import C, S
 from tests.unit.quic_bytes import CLIENT_ID, V1, V2, initial
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 
 # RFC 9001 appendix A.2: the CRYPTO frame, then padding to 1,162 bytes; packet number 2 in four bytes.
 CLIENT_PAYLOAD = bytes.fromhex(
