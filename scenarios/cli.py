@@ -9,10 +9,8 @@ Modules that cost time to import (Mininet, the YAML reader) are imported by the 
 from __future__ import annotations
 
 import io
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -24,12 +22,12 @@ from rich.text import Text
 
 from lab.errors import LabError
 from scenarios.errors import ArgumentError
+from scenarios.terminal import interruptible, print_json, progress_of
 
 if TYPE_CHECKING:
     from scenarios.model import Scenario
-    from scenarios.runner import Progress
 
-OK, BAD_INPUT, NOT_READY, INTERRUPTED = 0, 2, 3, 130
+OK, BAD_INPUT, NOT_READY = 0, 2, 3
 
 app = typer.Typer(
     add_completion=False,
@@ -71,7 +69,7 @@ def list_scenarios(*, as_json: AsJson = False) -> None:
 
     scenarios = [load_scenario(slug) for slug in scenario_slugs()]
     if as_json:
-        _print_json([
+        print_json([
             {
                 "scenario": s.slug, "purpose": s.purpose, "families": list(s.families), "services": dict(s.services),
                 "controls": [control.name for control in s.controls], "path": s.path,
@@ -113,13 +111,13 @@ def run(
     _enter_sandbox()
     results = []
     for scenario in plays:
-        with _interruptible():
+        with interruptible():
             result = _play(scenario, controls=controls, keep=keep)
         results.append(result)
         if not as_json:
             _report(result, all_ladders=all_ladders)
     if as_json:
-        _print_json(results[0] if len(results) == 1 else results)
+        print_json(results[0] if len(results) == 1 else results)
     # of several runs: invalid before failed before good
     raise typer.Exit(max(result["exit_status"] for result in results))
 
@@ -131,7 +129,7 @@ def _play(scenario: Scenario, *, controls: bool, keep: bool) -> dict[str, Any]:
     from scenarios.runner import play, tidy
     from scenarios.runs import new_run
 
-    with new_run(scenario.slug) as directory, _progress(scenario.slug) as progress:
+    with new_run(scenario.slug) as directory, progress_of(scenario.slug) as progress:
         record = play(scenario, directory, controls=controls, progress=progress)
         box_files = sorted(directory.glob("*box.yaml"))
         profiles = {p.name: p for file in box_files for p in load_deployment(file).profiles()}
@@ -156,7 +154,7 @@ def show(
     directory = find_run(run)
     result = read_result(directory) | {"directory": str(directory)}
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         _report(result, all_ladders=all_ladders)
 
@@ -178,13 +176,13 @@ def profiles(
     if name is not None:
         profile = load_profile(name)
         if as_json:
-            _print_json(profile_json(profile))
+            print_json(profile_json(profile))
         else:
             print_profile(console, profile)
         return
     loaded = [load_profile(one) for one in profile_names()]
     if as_json:
-        _print_json([profile_json(profile) for profile in loaded])
+        print_json([profile_json(profile) for profile in loaded])
     else:
         console.print(profiles_table(loaded, ascii_only=console.options.ascii_only))
 
@@ -221,7 +219,9 @@ def replay(
     profile: Annotated[
         list[str],
         typer.Option(
-            "--profile", "-p", help="By name or file; may be repeated: boxes one behind the other, inside first."
+            "--profile",
+            "-p",
+            help="By name or file; may be repeated: boxes one behind the other, inside first.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Capture to write; events go beside it.")],
@@ -238,11 +238,9 @@ def replay(
     from middlebox.replay import main as replay_main
 
     argv = [str(capture), "--output", str(output), "--seed", str(seed)]
-    for box in profile:
-        argv += ["--profile", box]
     argv += ["--events", str(events)] if events else []
-    for network in inside or ():
-        argv += ["--inside", network]
+    argv += [word for box in profile for word in ("--profile", box)]
+    argv += [word for network in inside or () for word in ("--inside", network)]
     raise typer.Exit(replay_main(argv))
 
 
@@ -267,7 +265,7 @@ def shell(
     from scenarios.runs import new_run
     from scenarios.shell import open_shell
 
-    with _interruptible(), new_run(f"shell-{play.slug}") as directory, _progress(play.slug) as progress:
+    with interruptible(), new_run(f"shell-{play.slug}") as directory, progress_of(play.slug) as progress:
         world = open_shell(play, directory, on=on, progress=progress)
     forged = sum(event["event"] == "packet_forged" for event in world.events)
     print(f"{forged} packets forged; captures, with comments, in {directory}/captures")
@@ -284,7 +282,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     found = examine()
     needed = [ailment for ailment in found if ailment.needed]
     if as_json:
-        _print_json({"ready": not needed, "missing": [ailment.as_json() for ailment in found]})
+        print_json({"ready": not needed, "missing": [ailment.as_json() for ailment in found]})
     else:
         for ailment in found:
             kind = "missing" if ailment.needed else "optional"
@@ -344,39 +342,6 @@ def _report(result: dict[str, Any], *, all_ladders: bool) -> None:
         # a terminal without Unicode gets `?` for what has no plain form
         sys.stdout.reconfigure(errors="replace")
     print_report(Console(highlight=False), result, all_ladders=all_ladders)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the command with one line; what was running ends with the lab."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("interrupted; nothing is left running", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Progress]:
-    """Says on stderr what is being done, where somebody is looking; an empty word stops it."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda words: None
-        return
-    with console.status(f"{title}: starting") as status:
-
-        def say(words: str) -> None:
-            if words:
-                status.update(f"{title}: {words}")
-            else:
-                status.stop()
-
-        yield say
-
-
-def _print_json(data: object) -> None:
-    json.dump(data, sys.stdout, indent=1, ensure_ascii=False)
-    sys.stdout.write("\n")
 
 
 def main() -> NoReturn:

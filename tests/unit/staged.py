@@ -16,6 +16,7 @@ from middlebox.flow import Direction
 from middlebox.packet import decode, parse_flag_letters, tcp_segment, with_ttl
 from scenarios.captures import Captured
 from scenarios.journeys import World
+from scenarios.record import FlowEnds
 
 MS = 1_000_000
 BEGIN_NS = 1_700_000_000_000_000_000
@@ -54,6 +55,12 @@ class Stage:
     @staticmethod
     def pack(address: str) -> bytes:
         return ip_address(address).packed
+
+    @property
+    def ends(self) -> FlowEnds:
+        """The flow as a run's record names it."""
+        client, server = self.pack(self.client), self.pack(self.server)
+        return FlowEnds(client, self.client_port, server, self.server_port, "sim1", "mail")
 
     @property
     def flow(self) -> FlowName:

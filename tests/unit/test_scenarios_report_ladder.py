@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from scenarios.explanation import explain
 from scenarios.journeys import collect
-from scenarios.record import FlowEnds
 from scenarios.report.ladder import AFTERWARDS, FOLD_FROM, Column, Row, ladder
 from tests.unit.staged import Stage, handshake, starttls_block
 
@@ -12,18 +11,7 @@ from tests.unit.staged import Stage, handshake, starttls_block
 def rows_of(stage: Stage, **options: bool) -> list[Row]:
     journeys = collect(stage.sorted(), stage.world)
     explain(journeys, stage.events)
-    return ladder(journeys, ends(stage), **options)
-
-
-def ends(stage: Stage) -> FlowEnds:
-    return FlowEnds(
-        stage.pack(stage.client),
-        stage.client_port,
-        stage.pack(stage.server),
-        stage.server_port,
-        "sim1",
-        "mail",
-    )
+    return ladder(journeys, stage.ends, **options)
 
 
 def test_ladder_incident_reads_like_the_story() -> None:
@@ -95,7 +83,7 @@ def test_ladder_only_some_packets_keep_their_times_and_numbers() -> None:
     journeys = collect(stage.sorted(), stage.world)
     explain(journeys, stage.events)
     forged = {id(journey) for journey in journeys if journey.forged}
-    assert ladder(journeys, ends(stage), only=forged) == rows_of(stage)[-2:]
+    assert ladder(journeys, stage.ends, only=forged) == rows_of(stage)[-2:]
 
 
 def test_ladder_rows_survive_json() -> None:
@@ -106,4 +94,4 @@ def test_ladder_rows_survive_json() -> None:
 
 def test_ladder_of_a_flow_without_packets_is_empty() -> None:
     """No packets, no rows."""
-    assert ladder([], ends(Stage())) == []
+    assert ladder([], Stage().ends) == []
