@@ -291,7 +291,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         dice = Random(arguments.seed)
         boxes = Stack([Engine(deployment, dice, start_ns) for deployment in deployments])
         with EventLog(log_path) as log, CaptureWriter(arguments.output) as output:
-            facts = {"profile": name_of(deployments), "seed": arguments.seed, "capture": str(arguments.capture)}
+            facts = {
+                "profile": name_of(deployments),
+                "seed": arguments.seed,
+                "capture": str(arguments.capture),
+            }
             log.write([events.run_started(start_ns, facts)])
             result = replay(
                 arguments.capture, boxes, inside=arguments.inside or INSIDE, output=output, log=log
