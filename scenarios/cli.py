@@ -8,7 +8,6 @@ Modules that cost time to import (Mininet, the YAML reader) are imported by the 
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lab.errors import LabError
 from scenarios.errors import ArgumentError
-from scenarios.terminal import interruptible, print_json, progress_of
+from scenarios.terminal import interruptible, page, print_json, progress_of
 
 if TYPE_CHECKING:
     from scenarios.model import Scenario
@@ -77,11 +75,11 @@ def list_scenarios(*, as_json: AsJson = False) -> None:
             for s in scenarios
         ])  # fmt: skip
         return
-    console = Console(highlight=False)
     grid = Table.grid(padding=(0, 2))
     for scenario in scenarios:
         grid.add_row(Text(scenario.slug, "bold"), scenario.purpose)
-    console.print(grid)
+    with page(wide=True) as console:
+        console.print(grid)
 
 
 @app.command()
@@ -172,18 +170,19 @@ def profiles(
     from middlebox.load import load_profile, profile_names
     from scenarios.report.profiles import print_profile, profile_json, profiles_table
 
-    console = Console(highlight=False)
     if name is not None:
         profile = load_profile(name)
         if as_json:
             print_json(profile_json(profile))
-        else:
+            return
+        with page() as console:
             print_profile(console, profile)
         return
     loaded = [load_profile(one) for one in profile_names()]
     if as_json:
         print_json([profile_json(profile) for profile in loaded])
-    else:
+        return
+    with page(wide=True) as console:
         console.print(profiles_table(loaded, ascii_only=console.options.ascii_only))
 
 
@@ -338,10 +337,8 @@ def _enter_sandbox() -> None:
 def _report(result: dict[str, Any], *, all_ladders: bool) -> None:
     from scenarios.report.page import print_report
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # a terminal without Unicode gets `?` for what has no plain form
-        sys.stdout.reconfigure(errors="replace")
-    print_report(Console(highlight=False), result, all_ladders=all_ladders)
+    with page() as console:
+        print_report(console, result, all_ladders=all_ladders)
 
 
 def main() -> NoReturn:

@@ -103,5 +103,9 @@ def find_run(name: str) -> Path:
         raise ArgumentError(
             f"expected one run, got {name!r} which fits {', '.join(matching[-5:])}; give more of it"
         )
-    newest = ", ".join(finished[-5:]) or "none yet: tamperlab run SCENARIO"
-    raise ArgumentError(f"expected a finished run in {runs}, got {name!r}; there are: {newest}")
+    newest = (
+        f"the newest are {', '.join(finished[-5:])}"
+        if finished
+        else "there is none yet: tamperlab run SCENARIO"
+    )
+    raise ArgumentError(f"expected a finished run in {runs}, got {name!r}; {newest}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
     from scenarios.runner import Progress
 
 INTERRUPTED = 130
+
+_WIDE = 500
+"""Columns, more than any row needs (chosen)."""
+
+
+@contextmanager
+def page(*, wide: bool = False) -> Iterator[Console]:
+    """Where a command writes its text. Into a pipe or a file it goes without blanks at the ends of lines and, if it is
+    `wide`, a row is a line, however long: `tamperlab list | grep mail` shows whole rows."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a terminal without Unicode gets `?` for what has no plain form
+        sys.stdout.reconfigure(errors="replace")
+    console = Console(highlight=False)
+    if console.is_terminal:
+        yield console
+        return
+    paper = Console(highlight=False, width=_WIDE if wide else None)
+    with paper.capture() as written:
+        yield paper
+    print(*(line.rstrip() for line in written.get().splitlines()), sep="\n")
 
 
 @contextmanager

@@ -6,8 +6,41 @@ import json
 
 import pytest
 import typer
+from rich.table import Table
 
-from scenarios.terminal import INTERRUPTED, interruptible, print_json, progress_of
+from scenarios.terminal import INTERRUPTED, interruptible, page, print_json, progress_of
+
+
+def test_terminal_page_into_a_pipe_has_whole_rows_and_no_blanks_at_their_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made for grep and diff: a row is a line, and ends with its last word."""
+    monkeypatch.setenv("COLUMNS", "40")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("starttls-block", "the client is reset at both ends the moment it asks for TLS")
+    table.add_row("smtps-block", "at once")
+    with page(wide=True) as console:
+        console.print(table)
+    wide = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("  ")[2].strip() for line in wide] == [
+        "the client is reset at both ends the moment it asks for TLS", "at once",
+    ]  # fmt: skip
+    with page() as console:
+        console.print(table)
+    narrow = capsys.readouterr().out.splitlines()
+    assert max(map(len, narrow)) <= 40
+    assert all(line == line.rstrip() for line in narrow)
+
+
+def test_terminal_page_on_a_terminal_is_as_wide_as_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are folded for whoever reads them there."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    with page(wide=True) as console:
+        console.print("word " * 20)
+    assert len(capsys.readouterr().out.splitlines()) > 2
 
 
 def test_terminal_ctrl_c_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
