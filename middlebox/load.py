@@ -157,6 +157,9 @@ def _has(node: Node, *keys: str) -> bool:
 
 def read_profile(reader: ProfileReader, root: Node, extra_keys: tuple[str, ...] = ()) -> Profile:
     """The profile in a file. extra_keys: of a deployment, read elsewhere."""
+    if _has(root, "scenario") and not _has(root, "profile"):
+        reader.problem(root, "a profile", "its middlebox: names one", got="a scenario")
+        reader.finish()
     fields = reader.mapping(root, ("profile", "placement", "rules"), (*_OPTIONAL_KEYS, *extra_keys))
     sources = optional(fields, "sources", lambda n: _read_sources(reader, n), ())
     body = {key: node for key, node in fields.items() if key not in ("sources", *extra_keys)}

@@ -91,6 +91,14 @@ def _find(name: str) -> Path:
 
 
 def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
+    if isinstance(root.value, dict) and "profile" in root.value and "scenario" not in root.value:
+        reader.problem(
+            root,
+            "a scenario",
+            "write one with middlebox: {profile: THIS FILE}, see docs/scenarios.md",
+            got="a profile",
+        )
+        reader.finish()
     required = ("scenario", "purpose", "middlebox", "steps", "expect")
     fields = reader.mapping(root, required, _OPTIONAL)
     slug = optional(fields, "scenario", lambda n: _slug(reader, n), "")

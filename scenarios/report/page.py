@@ -21,7 +21,7 @@ from scenarios.record import FlowEnds
 from scenarios.report.draw import MAX_WIDTH, draw
 from scenarios.report.ladder import Row
 from scenarios.report.table import family_words, outcomes_table
-from scenarios.report.verdicts import verdict_lines
+from scenarios.report.verdicts import ladder_key, verdict_lines
 from scenarios.runs import LATEST, runs_directory
 
 Json = Mapping[str, Any]
@@ -48,11 +48,14 @@ def print_report(console: Console, result: Json, *, all_ladders: bool = False) -
         line()
         console.print(Padding(Text(result["about"], "dim"), (0, 0, 0, 2)), width=width, highlight=False)
     console.print(outcomes_table(result, width=width, ascii_only=ascii_only), width=width)
-    for text in _ladders(result, width=width, ascii_only=ascii_only, all_ladders=all_ladders):
+    drawn: set[str] = set()
+    for text in _ladders(result, drawn, width=width, ascii_only=ascii_only, all_ladders=all_ladders):
         console.print(text, no_wrap=True, overflow="crop", crop=True, highlight=False)
     line(Text("Expected, and seen", "bold"))
     for world in result["worlds"]:
-        for verdict in verdict_lines(world, width=width, whole=all_ladders, ascii_only=ascii_only):
+        for verdict in verdict_lines(
+            world, width=width, whole=all_ladders, ascii_only=ascii_only, drawn=drawn
+        ):
             console.print(verdict, width=width, overflow="fold", highlight=False)
     line()
     line(_verdict(result))
@@ -63,8 +66,13 @@ def print_report(console: Console, result: Json, *, all_ladders: bool = False) -
     console.print(_where_to_look(result), width=width)
 
 
-def _ladders(result: Json, *, width: int, ascii_only: bool, all_ladders: bool) -> Iterator[Text]:
-    """The ladders worth showing: flows in which the box did something, else the first; one IP version unless asked."""
+def _ladders(
+    result: Json, drawn: set[str], *, width: int, ascii_only: bool, all_ladders: bool
+) -> Iterator[Text]:
+    """The ladders worth showing: flows in which the box did something, else the first; one IP version unless asked.
+
+    drawn: gets the key of each.
+    """
     flows = [
         (play["family"], step, flow)
         for world in result["worlds"]
@@ -77,6 +85,7 @@ def _ladders(result: Json, *, width: int, ascii_only: bool, all_ladders: bool) -
     chosen = flows if all_ladders else _one_family(touched or flows)[:MAX_LADDERS]
     for family, step, flow in chosen:
         ends = FlowEnds.from_json(flow)
+        drawn.add(ladder_key(flow))
         yield Text.assemble((step["step"], "bold"), f" over IPv{family}   ", (str(ends), "dim"))
         yield from draw(
             [Row.from_json(row) for row in flow["ladder"]], ends, width=width, ascii_only=ascii_only
