@@ -132,12 +132,12 @@ class _Pen:
 
     def _other_words(self, row: Row) -> str:
         if row.forged:
-            return f"{self.signs.forged} {row.words} {row.numbers}" + (f" {row.text}" if row.text else "")
+            return _joined(self.signs.forged, row.words, row.numbers, row.text)
         if row.start == Column.BOX:
-            return f"{row.words} {row.text}".strip()
+            return _joined(row.words, row.text)
         if row.rewritten:
-            return f"{self.signs.rewritten} {row.numbers}"
-        return f"{row.words} {row.numbers}" if row.text else row.numbers
+            return _joined(self.signs.rewritten, row.numbers)
+        return _joined(row.words, row.numbers) if row.text else row.numbers
 
     def _note(self, row: Row) -> Text:
         """What stands in the half that the packet never saw."""
@@ -195,3 +195,7 @@ class _Pen:
         if any(not row.complete for row in rows):
             lines.append(Text(f"{indent}{self.signs.lost} got no further", "dim"))
         return lines
+
+
+def _joined(*words: str) -> str:
+    return " ".join(filter(None, words))

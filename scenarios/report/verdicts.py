@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import RenderableType
@@ -12,13 +12,10 @@ from rich.text import Text
 
 from scenarios.record import FlowEnds
 from scenarios.report.draw import draw
-from scenarios.report.ladder import Row
+from scenarios.report.ladder import Row, shortened
 from scenarios.report.table import family_words
 
 Json = Mapping[str, Any]
-
-MAX_ROWS = 40
-"""Of one flow, for a failed expectation (chosen)."""
 
 
 def verdict_lines(
@@ -96,6 +93,6 @@ def evidence_lines(evidence: Json, *, width: int, ascii_only: bool, known: bool)
     if known:
         yield Text(f"      {flow}: the packets drawn above", "dim")
         return
-    rows: Sequence[Row] = [Row.from_json(row) for row in evidence["ladder"][:MAX_ROWS]]
+    rows = shortened([Row.from_json(row) for row in evidence["ladder"]])
     yield Text(f"      {flow}", "dim")
     yield from draw(rows, flow, width=width, ascii_only=ascii_only)
