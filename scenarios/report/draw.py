@@ -132,7 +132,7 @@ class _Pen:
 
     def _other_words(self, row: Row) -> str:
         if row.forged:
-            return _joined(self.signs.forged, row.words, row.numbers, row.text)
+            return _joined(self.signs.forged, row.text, row.words, row.numbers)
         if row.start == Column.BOX:
             return _joined(row.words, row.text)
         if row.rewritten:

@@ -100,7 +100,7 @@ class Reader:
 
 
 def _dns_words(payload: bytes) -> str:
-    """`DNS blocked.example A?`, `DNS blocked.example: 192.0.2.1`; what is neither is only `DNS`."""
+    """`DNS blocked.example A?`, `DNS 192.0.2.1 for blocked.example`; what is neither is only `DNS`."""
     fields: Fields = {}
     read_message(payload, _DNS, fields)
     name = next((value for value in fields.get("dns.qry.name", ()) if isinstance(value, str)), "")
@@ -109,7 +109,7 @@ def _dns_words(payload: bytes) -> str:
         return f"DNS {name} {_DNS_TYPES.get(kind, f'type {kind}')}?" if name else "DNS"
     found = [*fields.get("dns.a", ()), *fields.get("dns.aaaa", ())]
     answer = ", ".join(str(ip_address(address)) for address in found if isinstance(address, bytes))
-    return f"DNS {name}: {answer or 'no address'}"
+    return f"DNS {answer or 'no address'} for {name}"
 
 
 def _is_tls_record(data: bytes) -> bool:

@@ -41,6 +41,16 @@ def test_draw_forged_packets_are_marked_and_start_at_the_box() -> None:
     assert "by reset-both" in to_server
 
 
+def test_draw_forged_reply_says_first_what_it_says() -> None:
+    """Its words are why it was made; flags and numbers are cut first where there is no room."""
+    stage = Stage()
+    handshake(stage)
+    trigger = stage.send("client", "PA", b"RCPT TO:<falun@mail.example>\r\n")
+    stage.forge("client", trigger, at_ms=stage.time_ms, flags="PA", payload=b"551 User not local\r\n")
+    lines = plain(draw(rows_of(stage), stage.ends, width=100))
+    assert any("↯ FORGED 551 User not local" in line for line in lines)
+
+
 def test_draw_trigger_is_marked_and_explained() -> None:
     """The packet that set the rule off has a sign, and a line says which rule."""
     stage = starttls_block()

@@ -40,7 +40,7 @@ def test_words_of_dns_are_the_question_and_the_answer(kind: str, answers: list[s
     records = [DNSRR(rrname="blocked.example", type=kind, rdata=address) for address in answers]
     answer = DNS(qr=1, qd=asked, an=records)
     assert Reader().text(C2S, datagram(query, 40000, 53)) == f"DNS blocked.example {kind}?"
-    assert Reader().text(S2C, datagram(answer, 53, 40000)) == f"DNS blocked.example: {words}"
+    assert Reader().text(S2C, datagram(answer, 53, 40000)) == f"DNS {words} for blocked.example"
 
 
 def test_words_of_a_datagram_that_is_no_dns_are_as_on_any_port() -> None:
