@@ -108,4 +108,7 @@ def find_run(name: str) -> Path:
         if finished
         else "there is none yet: tamperlab run SCENARIO"
     )
-    raise ArgumentError(f"expected a finished run in {runs}, got {name!r}; {newest}")
+    got = repr(name)
+    if name == LATEST and (runs / LATEST).is_dir():
+        got = f"{(runs / LATEST).resolve().name}, which is a shell or was interrupted"
+    raise ArgumentError(f"expected a finished run in {runs}, got {got}; {newest}")
