@@ -67,7 +67,7 @@ class _Pen:
     half: int  # cells between two posts
 
     def heading(self, client: str, server: str) -> Text:
-        line = Text("ms".rjust(TIME_CELLS) + " ", style="dim")
+        line = Text.assemble(("ms".rjust(TIME_CELLS) + " ", "dim"))
         inner = 2 * self.half + 3
         left, middle, right = f"client {client}", "box", f"server {server}"
         gap = self.half + 1 - len(left) - 1

@@ -27,7 +27,7 @@ def outcomes_table(result: Json, *, width: int, ascii_only: bool = False) -> Tab
         table.add_column(heading(world), no_wrap=True, min_width=cells)
     for step in step_names(worlds):
         first = next(found for world in worlds if (found := _steps(world, step)))[0][1]
-        what = Text("\n".join(broken(step, left)), "bold")
+        what = Text.assemble(("\n".join(broken(step, left)), "bold"))
         target = f"{first['on']} to {first['to']}:{first['port']}"
         what.append(
             "".join(f"\n{line}" for text in (first["client"], target) for line in broken(text, left)), "dim"
