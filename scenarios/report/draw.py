@@ -96,7 +96,7 @@ class _Pen:
         self, row: Row, left: Text, middle: str, right: Text, ends: tuple[str, str] | None = None
     ) -> Text:
         first, last = ends or (self.signs.post, self.signs.post)
-        line = Text(f"{row.time_ms:{TIME_CELLS}.2f} ", style=_STYLES["time"])
+        line = Text.assemble((f"{row.time_ms:{TIME_CELLS}.2f} ", _STYLES["time"]))
         for post, half in ((first, left), (middle, right)):
             line.append(post, style="dim")
             line.append_text(half)
