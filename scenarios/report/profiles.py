@@ -13,6 +13,13 @@ from rich.text import Text
 from ruamel.yaml import YAML
 
 from middlebox.profile import CHOSEN, Profile
+from scenarios.report.table import broken
+
+NAME_CELLS = 28
+"""For the names of values: the longest filter field still stands beside them in 80 columns (chosen)."""
+
+Cells = tuple[str, str, str]
+"""Name, value, source."""
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
@@ -53,8 +60,12 @@ def print_profile(console: Console, profile: Profile) -> None:
     table.add_column("value of", overflow="fold")
     table.add_column("is", overflow="fold")
     table.add_column("says", overflow="fold")
-    for name, value, source in _rows(data):
-        table.add_row(name, value, Text(source, "dim" if source == CHOSEN else "bold green"))
+    for heading, rows in _groups(data):
+        if heading:
+            table.add_row(Text(heading, "bold"))
+        for name, value, source in rows:
+            lines = "\n".join(f"  {line}" if heading else line for line in broken(name, NAME_CELLS))
+            table.add_row(lines, value, Text(source, "dim" if source == CHOSEN else "bold green"))
     console.print(table, highlight=False)
     for source in data["sources"]:
         console.print(Text.assemble((source["key"], "bold green"), f"  {source['what']}"), highlight=False)
@@ -100,18 +111,22 @@ def words(value: Any) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
-def _rows(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(name, value, source), rule by rule: when, what it then does, and the rest; then what belongs to no rule."""
+def _groups(data: dict[str, Any]) -> Iterator[tuple[str, list[Cells]]]:
+    """Rule by rule, by its name: when, what it then does, and the rest; then what belongs to no rule, without one."""
     rest = {value["path"]: value for value in data["values"]}
     for number, rule in enumerate(data["rules"]):
         prefix = f"rules.{number}."
         own = {path.removeprefix(prefix): rest.pop(path) for path in [*rest] if path.startswith(prefix)}
-        yield f"{rule['name']}: when", rule["when"], own.pop("when")["source"]
-        yield f"{rule['name']}: do", words(rule["do"]), ""
-        for path, value in own.items():
-            yield f"{rule['name']}: {path}", words(value["value"]), value["source"]
-    for path, value in rest.items():
-        yield path, words(value["value"]), value["source"]
+        when = own.pop("when")
+        yield (
+            rule["name"],
+            [("when", rule["when"], when["source"]), ("do", words(rule["do"]), ""), *_cells(own)],
+        )
+    yield "", _cells(rest)
+
+
+def _cells(values: dict[str, Any]) -> list[Cells]:
+    return [(path, words(value["value"]), value["source"]) for path, value in values.items()]
 
 
 def _plain(value: Any) -> Any:

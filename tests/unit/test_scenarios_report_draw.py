@@ -55,7 +55,9 @@ def test_draw_colour_of_the_time_ends_with_the_time() -> None:
     """A genuine packet has no colour of its own, so that a forged one stands out."""
     stage = starttls_block()
     lines = draw(rows_of(stage), stage.ends, width=80)
-    assert not any(line.style for line in lines if "FORGED:" not in line.plain and "set off" not in line.plain)
+    assert not any(
+        line.style for line in lines if "FORGED:" not in line.plain and "set off" not in line.plain
+    )
     genuine = next(line for line in lines if "ehlo" in line.plain or "220 mail" in line.plain)
     assert {str(span.style) for span in genuine.spans if span.start >= 10} <= {"dim", "bold"}
 
