@@ -203,8 +203,15 @@ def check(
         try:
             words = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
             is_scenario = any(line.startswith("scenario:") for line in words.splitlines())
-            load_scenario(file) if is_scenario else load_deployment(file)
+            if is_scenario:
+                load_scenario(file)
+                print(f"{file}: good")
+                continue
+            box = load_deployment(file)
             print(f"{file}: good")
+            own = [rule.name for p in box.profiles() for rule in p.rules if not rule.when.needs.wireshark]
+            if own:
+                print(f"  not for Wireshark, by words of the lab's own: {', '.join(dict.fromkeys(own))}")
         except (ProfileError, ScenarioError) as error:
             print(error, file=sys.stderr)
             status = BAD_INPUT
