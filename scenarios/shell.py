@@ -36,7 +36,7 @@ def open_shell(scenario: Scenario, directory: Path, *, on: str | None, progress:
             progress("")
             script = directory / "shell.rc"
             script.write_text(rc_file(lab, name, scenario.slug))
-            print(introduction(lab, name, scenario, plan))
+            print(introduction(lab, name, scenario, plan), flush=True)
             argv = ["mnexec", "-a", str(lab.hosts[name].pid), "bash", "--rcfile", str(script), "-i"]
             subprocess.run(argv, cwd=directory, check=False)
         return running.world
@@ -78,7 +78,9 @@ def _first_try(step: Step | None) -> str:
     port = step.port or CLIENTS[step.client].port
     match port:
         case 80 | 443:
-            return f"curl -v {'https' if port == 443 else 'http'}://{step.ask.get('host', step.to)}/"
+            name = step.ask.get("host", step.to)
+            at = "" if name == step.to else f" --connect-to ::{step.to}:"
+            return f"curl -v{at} {'https' if port == 443 else 'http'}://{name}/"
         case 25 | 587:
             return f"openssl s_client -connect {step.to}:{port} -starttls smtp"
         case 465 | 993 | 995:

@@ -49,6 +49,7 @@ def test_shell_introduction_names_host_box_and_addresses() -> None:
         ("smtps-block", "openssl s_client -connect mail.example:465"),
         ("unaffected", "curl -v http://web.example/"),
         ("gfw-443-2025", "curl -v https://web.example/"),
+        ("notice-india", "curl -v --connect-to ::web.example: http://www.blocked.example/"),
         ("gfw-dns", "dig @dns.example blocked.example"),
         ("fair-use", "ping peer.example"),
     ],
