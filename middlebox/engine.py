@@ -4,7 +4,7 @@ No clock, no dice, no socket: time and a seeded Random are handed in, so the sam
 same decisions, from the kernel's queue or from a capture. Bytes from the wire never raise out of here; what cannot be
 decoded passes and is counted. An exception is a bug, and the edge that called says what then happens to the packet.
 
-The path of a packet: decode -> whose profile -> residual -> flow -> stream -> dissect -> match -> act.
+The path of a packet: decode -> flow -> whose profile -> residual -> stream -> dissect -> match -> act -> treat.
 """
 
 from __future__ import annotations
