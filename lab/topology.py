@@ -34,7 +34,6 @@ SERVER_NUMBERS: Mapping[str, int] = {"dns": 53, "mail": 25, "provider": 26, "web
 """The last part of a known server's addresses; servers of other names get 100, 101, ... in the order given."""
 
 SUBSCRIBERS_V4, SUBSCRIBERS_V6 = "192.0.2.0/24", "2001:db8:1::/64"
-TRANSIT_V4, TRANSIT_V6 = "198.51.100.0/24", "2001:db8:2::/48"
 SERVERS_V4, SERVERS_V6 = "203.0.113.0/24", "2001:db8:3::/64"
 DEFAULT_V4, DEFAULT_V6 = "0.0.0.0/0", "::/0"
 

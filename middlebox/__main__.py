@@ -31,7 +31,7 @@ from middlebox.live import Box, JudgesPackets, on_signals, wall_clock
 from middlebox.load import load_deployment
 from middlebox.nfqueue import QUEUE_PACKETS
 from middlebox.profile import Deployment
-from middlebox.stack import Stack
+from middlebox.stack import Stack, name_of
 from middlebox.wants import plan_for
 from middlebox.yamlsource import ProfileError
 
@@ -190,7 +190,7 @@ def _start_facts(
     arguments: argparse.Namespace, deployments: Sequence[Deployment], seed: int
 ) -> dict[str, Any]:
     return {
-        "profile": _names(deployments),
+        "profile": name_of(deployments),
         "profiles": {p.name: p.placement.value for deployment in deployments for p in deployment.profiles()},
         "seed": seed,
         "inside": arguments.inside,
@@ -200,15 +200,11 @@ def _start_facts(
     }
 
 
-def _names(deployments: Sequence[Deployment]) -> str:
-    return " + ".join(deployment.name for deployment in deployments)
-
-
 def _say_ready(deployments: Sequence[Deployment], firewall: Firewall) -> None:
     facts = {
         "ready": True,
         "pid": os.getpid(),
-        "profile": _names(deployments),
+        "profile": name_of(deployments),
         "queued": [str(want) for want in firewall.plan.wants],
         "refused_sysctls": firewall.refused_sysctls,
     }

@@ -6,7 +6,6 @@ collected in its `Judgement`. Whether a rule matches is decided before, in `engi
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
 from middlebox import events
@@ -32,20 +31,18 @@ if TYPE_CHECKING:  # the dice are handed in; the core imports none
 
 
 class Enforcement:
-    """The acting half of a box. `stats` is the engine's, counted into."""
+    """The acting half of a box."""
 
-    def __init__(self, rng: Random, stats: Tally[str]) -> None:
+    def __init__(self, rng: Random) -> None:
         self.residuals = ResidualTable()
         self.marks = HostMarks()
         self._rng = rng
         self._forger = Forger(rng)
-        self._stats = stats
 
     def note_match(self, rule: Rule, judgement: Judgement, fields: Fields) -> None:
         """Write down that a filter matched, throw the rule's dice, and remember its marks for the rules after it."""
         flow = judgement.flow
         acts = rule.probability >= 1.0 or self._rng.random() < rule.probability
-        self._stats["matched"] += 1
         judgement.events.append(
             events.rule_matched(
                 judgement.now_ns,
@@ -97,7 +94,6 @@ class Enforcement:
                     to=to, to_port=target.port or p.dport,
                 )
             )  # fmt: skip
-            self._stats["redirected"] += 1
             return Decision(events=tuple(judgement.events), redirect=target)
         return judgement.decision()
 
@@ -118,7 +114,7 @@ class Enforcement:
         rule = blocked_by or flow.halves[flow.direction].dropped_by(judgement.packet)
         if rule is None:
             return False
-        self.drop(rule, judgement)
+        judgement.drop(rule)
         if blocked_by is not None and not judgement.punished:
             judgement.offload |= blocked_directions(flow)
         return True
@@ -157,7 +153,6 @@ class Enforcement:
             planned = plan(actions, self._forger, occasion)
             for direction, forged in planned.forged:
                 judgement.forge(rule, direction, forged)
-            self._stats["forged"] += len(planned.forged)
             if planned.hold_ns:
                 judgement.hold(rule, judgement.now_ns + planned.hold_ns)
             if planned.throttle is not None and flow.policer is None:
@@ -168,7 +163,7 @@ class Enforcement:
     def _stop(self, rule: Rule, block: set[Direction], judgement: Judgement) -> None:
         """Drop the packet, and see to it that neither its bytes nor the blocked directions pass later."""
         flow = judgement.flow
-        self.drop(rule, judgement)
+        judgement.drop(rule)
         # A sentence ends by itself: what it drops, or begins with, may pass afterwards.
         if judgement.punished or (rule.residual is not None and rule.residual.drops and not block):
             return
@@ -185,7 +180,7 @@ class Enforcement:
             return
         policer = flow.policer
         if policer is not None and not policer.lets_pass(len(packet.data), flow.direction, judgement.now_ns):
-            self.drop(policer.rule, judgement)
+            judgement.drop(policer.rule)
             return
         translation = flow.translation
         if translation is None and judgement.flags is None:
@@ -195,9 +190,7 @@ class Enforcement:
             return
         judgement.replacement = carried.data
         flagged_by = () if judgement.flagged_by is None else (judgement.flagged_by,)
-        changed_by = dict.fromkeys((*carried.rules, *flagged_by))
-        self._stats["rewritten"] += bool(changed_by)
-        for rule in changed_by:
+        for rule in dict.fromkeys((*carried.rules, *flagged_by)):
             judgement.note_rewritten(rule, carried.data)
 
     def _rewrite(self, todo: list[tuple[Rule, tuple[Action, ...]]], judgement: Judgement) -> None:
@@ -252,11 +245,6 @@ class Enforcement:
                 case _:
                     continue
             flow.marks |= {word}
-
-    def drop(self, rule: Rule, judgement: Judgement) -> None:
-        """Do not let this packet pass."""
-        self._stats["dropped"] += judgement.verdict is Verdict.ACCEPT
-        judgement.drop(rule)
 
 
 def _residual_event(kind: str, sentence: Sentence, judgement: Judgement) -> Event:

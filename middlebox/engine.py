@@ -4,12 +4,11 @@ No clock, no dice, no socket: time and a seeded Random are handed in, so the sam
 same decisions, from the kernel's queue or from a capture. Bytes from the wire never raise out of here; what cannot be
 decoded passes and is counted. An exception is a bug, and the edge that called says what then happens to the packet.
 
-The path of a packet: decode -> whose profile -> residual -> flow -> stream -> dissect -> match -> act.
+The path of a packet: decode -> flow -> whose profile -> residual -> stream -> dissect -> match -> act -> treat.
 """
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
 from middlebox import events, packet as wire
@@ -47,8 +46,9 @@ class Engine:
     def __init__(self, deployment: Deployment, rng: Random, start_ns: int, *, hops_taken: int = 0) -> None:
         """hops_taken: how much has been taken off a packet's TTL by the box's own router when `handle` gets it."""
         self._hops_taken = hops_taken
-        self.stats: Tally[str] = Tally()
-        self._enforcement = Enforcement(rng, self.stats)
+        self.undecoded = 0
+        """Packets whose headers cannot be read; they passed."""
+        self._enforcement = Enforcement(rng)
         self._residuals = self._enforcement.residuals
         self._marks = self._enforcement.marks
         self._flows = FlowTable(max_flows=1, idle_ns=0)
@@ -103,6 +103,11 @@ class Engine:
         return (events.profile_changed(now_ns, profile=deployment.name, subscriber=None, cause="reload"),)
 
     @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """One; of a stack there are several."""
+        return (self.deployment,)
+
+    @property
     def punishing(self) -> bool:
         """Whether a residual is in force: until it is over, more packets have to be seen."""
         return self._residuals.in_force
@@ -131,7 +136,7 @@ class Engine:
         """
         p = decoded or wire.decode(data)
         if p is None:
-            self.stats["undecoded"] += 1
+            self.undecoded += 1
             return PASS
         p.ttl += self._hops_taken
         protocol = p.protocol << 16
@@ -145,7 +150,6 @@ class Engine:
             if not _may_open(p, flow.program.profile.tcp):
                 return self._answer_stranger(p, flow, flow.program, now_ns)
             self._flows.add(flow)
-            self.stats["flows"] += 1
         else:
             flow.ingress = ingress
             flow.last_ns = now_ns
@@ -233,7 +237,7 @@ class Engine:
                 return None
             if program.rewrites[direction] and (rule := overtakes(p, flow, program)) is not None:
                 judgement = Judgement(p, flow, program, now_ns)
-                self._enforcement.drop(rule, judgement)
+                judgement.drop(rule)
                 return judgement
             shown = read_segment(p, flow, program, fields)
         elif flow.dissector is not None:
@@ -271,7 +275,6 @@ class Engine:
             return live.answer
         if not self._punishes:
             self._flows.remove(flow)
-        self.stats["offloaded_flows"] += 1
         return _LET_GO
 
     def _answer_stranger(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Decision:

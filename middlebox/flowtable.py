@@ -189,11 +189,10 @@ class FlowTable:
     a few steps per new connection however large the table is.
     """
 
-    __slots__ = ("max_flows", "idle_ns", "_flows", "evicted", "get")
+    __slots__ = ("max_flows", "idle_ns", "_flows", "get")
 
     def __init__(self, max_flows: int, idle_ns: int) -> None:
         self._flows: dict[EndKey, Flow] = {}
-        self.evicted = 0
         self.get = self._flows.get
         """The connection whose client sends packets with this key."""
         self.resize(max_flows, idle_ns)
@@ -204,7 +203,6 @@ class FlowTable:
         self.idle_ns = idle_ns
         while len(self._flows) > max_flows:
             del self._flows[next(iter(self._flows))]
-            self.evicted += 1
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -218,7 +216,6 @@ class FlowTable:
         self._expire(flow.last_ns)
         if len(flows) >= self.max_flows:
             del flows[next(iter(flows))]
-            self.evicted += 1
         flows[key] = flow
 
     def remove(self, flow: Flow) -> None:

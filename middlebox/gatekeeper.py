@@ -14,6 +14,7 @@ from middlebox.decision import PASS, Decision, Offload
 from middlebox.engine import Engine
 from middlebox.flow import Direction, Side
 from middlebox.packet import ACK, PROTOCOL_TCP, PROTOCOL_UDP, SYN
+from middlebox.stack import Stack
 from middlebox.wants import Want, plan_for
 
 CONNECTIONS_REMEMBERED: Final = 1 << 20
@@ -49,7 +50,7 @@ class _Connection:
 class Gatekeeper:
     """In front of an engine whose packets come from a capture."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | Stack) -> None:
         self._engine = engine
         self._connections: dict[bytes, _Connection] = {}
         self._wants: dict[bytes, Want | None] = {}
@@ -60,7 +61,7 @@ class Gatekeeper:
         """Begin a generation: what was decided before is asked again."""
         engine = self._engine
         self._engine_generation, self._punishing = engine.generation, engine.punishing
-        self._plan = plan_for(engine.deployment, punishing=engine.punishing)
+        self._plan = plan_for(*engine.deployments, punishing=engine.punishing)
         self._wants.clear()
         self._generation += 1
 

@@ -5,6 +5,8 @@ Counterpart of `decision`, which is the answer; this is how it grows. Lives for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from middlebox import events
 from middlebox.decision import Decision, Forged, Offload, Verdict
 from middlebox.events import Event, Trigger
@@ -86,43 +88,28 @@ class Judgement:
         if self.verdict is Verdict.DROP:
             return
         self.verdict = Verdict.DROP
-        self.events.append(
-            events.packet_dropped(
-                self.now_ns,
-                self.flow.name,
-                rule=rule.name,
-                profile=self.profile,
-                direction=self.flow.direction,
-                packet=self.trigger,
-            )
-        )
+        self._note(events.packet_dropped, rule)
 
     def note_rewritten(self, rule: Rule, replacement: bytes) -> None:
         """Write down why this goes on instead of the packet."""
-        self.events.append(
-            events.packet_rewritten(
-                self.now_ns,
-                self.flow.name,
-                rule=rule.name,
-                profile=self.profile,
-                direction=self.flow.direction,
-                packet=self.trigger,
-                rewritten=replacement,
-            )
-        )
+        self._note(events.packet_rewritten, rule, rewritten=replacement)
 
     def hold(self, rule: Rule, until_ns: int) -> None:
         """Let the packet go on later, and write down why; the longest wait counts."""
         self.hold_until_ns = max(self.hold_until_ns, until_ns)
+        self._note(events.packet_held, rule, until_ns=until_ns)
+
+    def _note(self, event: Callable[..., Event], rule: Rule, **more: bytes | int) -> None:
+        """What is done to the packet itself. event: of those in `events` that take a rule and its packet."""
         self.events.append(
-            events.packet_held(
+            event(
                 self.now_ns,
                 self.flow.name,
                 rule=rule.name,
                 profile=self.profile,
                 direction=self.flow.direction,
                 packet=self.trigger,
-                until_ns=until_ns,
+                **more,
             )
         )
 

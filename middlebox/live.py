@@ -54,6 +54,8 @@ class JudgesPackets(Protocol):
     def punishing(self) -> bool: ...
     @property
     def deployments(self) -> tuple[Deployment, ...]: ...
+    @property
+    def undecoded(self) -> int: ...
     def handle(
         self,
         data: bytes,
@@ -361,7 +363,8 @@ class Box:
         """What `run_ended` says."""
         return {
             "valid": self.valid, "packets": self.packets, "forged": self.forged, "dropped": self.dropped,
-            "held": self.held, "offloaded_flows": self.offloaded, "elephants": self._firewall.elephants.count,
+            "held": self.held, "undecoded": self._engine.undecoded,
+            "offloaded_flows": self.offloaded, "elephants": self._firewall.elephants.count,
             "unsent": self.unsent, "engine_errors": self.errors,
             "queue": self.overflow._asdict() | {"receive_buffer_bytes": self.queue.receive_buffer_bytes},
         }  # fmt: skip

@@ -34,7 +34,7 @@ from middlebox.profile import (
 )
 from middlebox.reader import Reader, optional
 from middlebox.timescale import scaled
-from middlebox.yamlsource import Node, Problem, ProfileError, either, nearest
+from middlebox.yamlsource import Node, Problem, ProfileError, nearest
 
 PROFILES = Path(__file__).with_name("profiles")
 
@@ -90,7 +90,7 @@ def _find(name: str, beside: Path) -> Path:
         for candidate in (PROFILES / f"{name}.yaml", beside / f"{name}.yaml", path):
             if candidate.is_file():
                 return candidate
-        hint = nearest(name, profile_names()) or f"there are {either(profile_names())}"
+        hint = nearest(name, profile_names()) or "`tamperlab profiles` lists the names"
         raise ProfileError(
             [Problem("", 0, 0, f"expected the name of a profile or a file, got {name!r}; {hint}")]
         )
@@ -157,6 +157,9 @@ def _has(node: Node, *keys: str) -> bool:
 
 def read_profile(reader: ProfileReader, root: Node, extra_keys: tuple[str, ...] = ()) -> Profile:
     """The profile in a file. extra_keys: of a deployment, read elsewhere."""
+    if _has(root, "scenario") and not _has(root, "profile"):
+        reader.problem(root, "a profile", "its middlebox: names one", got="a scenario")
+        reader.finish()
     fields = reader.mapping(root, ("profile", "placement", "rules"), (*_OPTIONAL_KEYS, *extra_keys))
     sources = optional(fields, "sources", lambda n: _read_sources(reader, n), ())
     body = {key: node for key, node in fields.items() if key not in ("sources", *extra_keys)}

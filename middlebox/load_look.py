@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from middlebox.expression import NAMES, Expression, parse_expression
 from middlebox.load_sources import ProfileReader
@@ -45,6 +45,7 @@ MAX_PAYLOAD_BYTES = 1400
 Fields = dict[str, Node]
 """A look before it is read: field name -> node."""
 
+_Word = TypeVar("_Word", SeqFrom, AckFrom)
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})+")
 
 
@@ -189,24 +190,21 @@ def _ttl(reader: ProfileReader, node: Node) -> Number:
 
 
 def _seq(reader: ProfileReader, node: Node) -> SeqFrom | Number:
-    words = {word.value: word for word in SeqFrom}
-    if isinstance(node.value, str):
-        if node.value in words:
-            return words[node.value]
-        if hint := nearest(node.value, words):
-            reader.problem(node, "expected, copied, trigger-ack or a number", hint)
-            return SeqFrom.EXPECTED
-    return _u32(reader, node)
+    return _word_or_u32(reader, node, SeqFrom)
 
 
 def _ack(reader: ProfileReader, node: Node) -> AckFrom | Number:
-    words = {word.value: word for word in AckFrom}
+    return _word_or_u32(reader, node, AckFrom)
+
+
+def _word_or_u32(reader: ProfileReader, node: Node, kind: type[_Word]) -> _Word | Number:
+    words = {word.value: word for word in kind}
     if isinstance(node.value, str):
         if node.value in words:
             return words[node.value]
         if hint := nearest(node.value, words):
-            reader.problem(node, "expected, copied, trigger-seq, zero or a number", hint)
-            return AckFrom.EXPECTED
+            reader.problem(node, f"{', '.join(words)} or a number", hint)
+            return next(iter(kind))
     return _u32(reader, node)
 
 

@@ -92,10 +92,6 @@ class Packet:
         return bool(self.data[6] & 0x40) if self.version == 4 else None
 
     @property
-    def more_fragments(self) -> bool:
-        return self.version == 4 and bool(self.data[6] & 0x20)
-
-    @property
     def fragment_offset(self) -> int:
         """In units of 8 bytes."""
         return int(_U16.unpack_from(self.data, 6)[0]) & 0x1FFF if self.version == 4 else 0
@@ -106,18 +102,6 @@ class Packet:
         if self.version == 4:
             return self.data[1]
         return (int(_U16.unpack_from(self.data, 0)[0]) >> 4) & 0xFF
-
-    @property
-    def total_length(self) -> int:
-        """As the header says, IPv6 header included."""
-        if self.version == 4:
-            return int(_U16.unpack_from(self.data, 2)[0])
-        return int(_U16.unpack_from(self.data, 4)[0]) + IPV6_HEADER_BYTES
-
-    @property
-    def data_offset(self) -> int:
-        """TCP header length in 32-bit words, as the header says (it may be a lie)."""
-        return self.data[self.l4 + 12] >> 4
 
     @property
     def transport_checksum(self) -> int:
@@ -154,7 +138,7 @@ def decode(data: bytes) -> Packet | None:
     """Read the headers of one IP packet; None when they cannot be read.
 
     A TCP data offset that is too small or points past the end leaves an empty payload, as a stack that does not
-    check it would see it; `Packet.data_offset` still tells.
+    check it would see it; `reading` asks the header itself.
     """
     length = len(data)
     if length < IPV4_HEADER_BYTES:

@@ -38,6 +38,7 @@ from middlebox.flow import Side
 from middlebox.gatekeeper import Gatekeeper
 from middlebox.load import load_deployment
 from middlebox.packet import ACK, PROTOCOL_TCP, SYN, Packet, decode
+from middlebox.stack import Stack, name_of
 from middlebox.yamlsource import ProfileError
 
 INSIDE: Final = tuple(
@@ -72,6 +73,7 @@ class Replayed:
     rewritten: int = 0
     held: int = 0
     redirected: int = 0
+    undecoded: int = 0
     engine_errors: int = 0
     ended_ns: int = 0
 
@@ -207,7 +209,7 @@ def _comments(happened: Iterable[Event]) -> tuple[str, dict[bytes, str]]:
 
 def replay(
     source: Path,
-    engine: Engine,
+    engine: Engine | Stack,
     *,
     inside: Iterable[Network] = INSIDE,
     output: CaptureWriter | None = None,
@@ -253,6 +255,7 @@ def replay(
             output.write(time_ns, interface, whole)
     tape.write_due(_NEVER_NS)
     result.ended_ns = now_ns
+    result.undecoded = engine.undecoded
     return result
 
 
@@ -283,14 +286,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     log_path = arguments.events or arguments.output.with_suffix(".events.jsonl")
     try:
-        deployment = load_deployment(arguments.profile)
+        deployments = [load_deployment(profile) for profile in arguments.profile]
         start_ns = first_time_ns(arguments.capture)
-        engine = Engine(deployment, Random(arguments.seed), start_ns)
+        dice = Random(arguments.seed)
+        boxes = Stack([Engine(deployment, dice, start_ns) for deployment in deployments])
         with EventLog(log_path) as log, CaptureWriter(arguments.output) as output:
-            facts = {"profile": deployment.name, "seed": arguments.seed, "capture": str(arguments.capture)}
+            facts = {
+                "profile": name_of(deployments),
+                "seed": arguments.seed,
+                "capture": str(arguments.capture),
+            }
             log.write([events.run_started(start_ns, facts)])
             result = replay(
-                arguments.capture, engine, inside=arguments.inside or INSIDE, output=output, log=log
+                arguments.capture, boxes, inside=arguments.inside or INSIDE, output=output, log=log
             )
             log.write([events.run_ended(max(start_ns, result.ended_ns), result.as_details())])
     except (ProfileError, CaptureError) as error:
@@ -310,7 +318,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tamperlab replay", description="Let a box read a capture.")
     parser.add_argument("capture", type=Path, metavar="IN", help="pcap or pcapng")
-    parser.add_argument("--profile", "-p", required=True, metavar="NAME|FILE")
+    parser.add_argument(
+        "--profile", "-p", required=True, action="append", metavar="NAME|FILE",
+        help="may be repeated: boxes one behind the other",
+    )  # fmt: skip
     parser.add_argument("--output", "-o", required=True, type=Path, metavar="OUT", help="pcapng to write")
     parser.add_argument(
         "--events", type=Path, metavar="FILE", help="default: OUT with the ending .events.jsonl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-MODULUS = 1 << 32
 HALF = 1 << 31
 
 

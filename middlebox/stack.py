@@ -7,7 +7,7 @@ let go of it; until then only those that have not are shown its packets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from middlebox import packet as wire
 from middlebox.decision import PASS, Decision, Forged, Offload, Verdict
@@ -42,10 +42,16 @@ class Stack:
         self._wants = [plan_for(engine.deployment).wants for engine in self._engines]
         self._strangers: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self.generation = 1
+        self._undecoded = 0
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
         return tuple(engine.deployment for engine in self._engines)
+
+    @property
+    def undecoded(self) -> int:
+        """Packets that passed because their headers cannot be read."""
+        return self._undecoded + sum(engine.undecoded for engine in self._engines)
 
     @property
     def punishing(self) -> bool:
@@ -87,6 +93,7 @@ class Stack:
             return decision
         p = wire.decode(data)
         if p is None:
+            self._undecoded += 1
             return PASS
         key = _key_of(p)
         let_go = self._remembered(key, p, starts_anew=first or _is_syn(p))
@@ -179,6 +186,11 @@ class _Answer:
         if self.verdict is Verdict.ACCEPT and not (offload or self.forged or self.events or self.data):
             return PASS
         return Decision(self.verdict, offload, self.forged, self.events, self.data, self.hold_until_ns)
+
+
+def name_of(deployments: Iterable[Deployment]) -> str:
+    """What a stack of these is called, from the inside to the outside."""
+    return " + ".join(deployment.name for deployment in deployments)
 
 
 def _key_of(p: Packet) -> _Key:

@@ -36,10 +36,10 @@ def _no_fault(fault: Fault) -> None:
 
 @dataclass(slots=True)
 class Cast:
-    """The running servers. mail_stores: host -> (program, folder) of each mail server."""
+    """The running servers. mail_stores: host -> (program, server)."""
 
     services: dict[str, Service]
-    mail_stores: Mapping[str, tuple[str, Path]]
+    mail_stores: Mapping[str, tuple[str, Service]]
     pki: Pki
     time_scale: float = 1.0
 
@@ -53,12 +53,17 @@ class Cast:
         with ThreadPoolExecutor(max(len(self.services), 1)) as pool:
             list(pool.map(Service.stop, self.services.values()))
 
+    def wait_until_delivered(self) -> None:
+        """Return when every mail that a server took is where it goes."""
+        postfix = [server for program, server in self.mail_stores.values() if program == "postfix"]
+        mail_postfix.wait_until_delivered(postfix)
+
     def delivered(self, world: str) -> dict[int, list[str]]:
         """IP version -> host of each mail that a step of that world sent and that reached a store."""
         arrived: dict[int, list[str]] = {}
-        for host, (program, directory) in self.mail_stores.items():
+        for host, (program, server) in self.mail_stores.items():
             module = mail_postfix if program == "postfix" else mail_embedded
-            for mail in module.delivered(directory):
+            for mail in module.delivered(server.directory):
                 sender = _header_of(mail.path)
                 if sender is not None and sender[0] == world:
                     arrived.setdefault(sender[1], []).append(host)
@@ -148,7 +153,7 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
     """Start every server; none need be ready yet. LabError: a program is missing."""
     pki = Pki(directory / "pki")
     services: dict[str, Service] = {}
-    stores: dict[str, tuple[str, Path]] = {}
+    stores: dict[str, tuple[str, Service]] = {}
     names = {
         name: Addresses(lab.hosts[host].ipv4, lab.hosts[host].ipv6)
         for name, (host, _) in TARGETS.items()
@@ -167,12 +172,12 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
         host_name = {"imap": "mail", "quic": "web"}.get(name, name)
         host, folder = lab.hosts[host_name], directory / name
         server_name = next(server for server, (at, _) in TARGETS.items() if at == host_name)
-        if name in ("mail", "provider"):
-            stores[host_name] = (program, folder)
-        elif name == "imap" and scenario.services.get("mail") == "postfix":
+        if name == "imap" and scenario.services.get("mail") == "postfix":
             continue  # Postfix brings Dovecot along, on the same ports
         settings = scenario.settings.get(name, {})
         services[name] = _start(name, program, host, folder, server_name, pki, settings)
+        if name in ("mail", "provider"):
+            stores[host_name] = (program, services[name])
     return Cast(services, stores, pki, scenario.time_scale)
 
 

@@ -8,29 +8,24 @@ Modules that cost time to import (Mininet, the YAML reader) are imported by the 
 
 from __future__ import annotations
 
-import io
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lab.errors import LabError
 from scenarios.errors import ArgumentError
+from scenarios.terminal import interruptible, page, print_json, progress_of
 
 if TYPE_CHECKING:
     from scenarios.model import Scenario
-    from scenarios.runner import Progress
 
-OK, UNEXPECTED, BAD_INPUT, NOT_READY, INVALID = 0, 1, 2, 3, 4
-INTERRUPTED = 130
+OK, BAD_INPUT, NOT_READY = 0, 2, 3
 
 app = typer.Typer(
     add_completion=False,
@@ -72,7 +67,7 @@ def list_scenarios(*, as_json: AsJson = False) -> None:
 
     scenarios = [load_scenario(slug) for slug in scenario_slugs()]
     if as_json:
-        _print_json([
+        print_json([
             {
                 "scenario": s.slug, "purpose": s.purpose, "families": list(s.families), "services": dict(s.services),
                 "controls": [control.name for control in s.controls], "path": s.path,
@@ -80,11 +75,11 @@ def list_scenarios(*, as_json: AsJson = False) -> None:
             for s in scenarios
         ])  # fmt: skip
         return
-    console = Console(highlight=False)
     grid = Table.grid(padding=(0, 2))
     for scenario in scenarios:
         grid.add_row(Text(scenario.slug, "bold"), scenario.purpose)
-    console.print(grid)
+    with page(wide=True) as console:
+        console.print(grid)
 
 
 @app.command()
@@ -114,13 +109,13 @@ def run(
     _enter_sandbox()
     results = []
     for scenario in plays:
-        with _interruptible():
+        with interruptible():
             result = _play(scenario, controls=controls, keep=keep)
         results.append(result)
         if not as_json:
             _report(result, all_ladders=all_ladders)
     if as_json:
-        _print_json(results[0] if len(results) == 1 else results)
+        print_json(results[0] if len(results) == 1 else results)
     # of several runs: invalid before failed before good
     raise typer.Exit(max(result["exit_status"] for result in results))
 
@@ -132,7 +127,7 @@ def _play(scenario: Scenario, *, controls: bool, keep: bool) -> dict[str, Any]:
     from scenarios.runner import play, tidy
     from scenarios.runs import new_run
 
-    with new_run(scenario.slug) as directory, _progress(scenario.slug) as progress:
+    with new_run(scenario.slug) as directory, progress_of(scenario.slug) as progress:
         record = play(scenario, directory, controls=controls, progress=progress)
         box_files = sorted(directory.glob("*box.yaml"))
         profiles = {p.name: p for file in box_files for p in load_deployment(file).profiles()}
@@ -157,7 +152,7 @@ def show(
     directory = find_run(run)
     result = read_result(directory) | {"directory": str(directory)}
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         _report(result, all_ladders=all_ladders)
 
@@ -175,18 +170,19 @@ def profiles(
     from middlebox.load import load_profile, profile_names
     from scenarios.report.profiles import print_profile, profile_json, profiles_table
 
-    console = Console(highlight=False)
     if name is not None:
         profile = load_profile(name)
         if as_json:
-            _print_json(profile_json(profile))
-        else:
+            print_json(profile_json(profile))
+            return
+        with page() as console:
             print_profile(console, profile)
         return
     loaded = [load_profile(one) for one in profile_names()]
     if as_json:
-        _print_json([profile_json(profile) for profile in loaded])
-    else:
+        print_json([profile_json(profile) for profile in loaded])
+        return
+    with page(wide=True) as console:
         console.print(profiles_table(loaded, ascii_only=console.options.ascii_only))
 
 
@@ -207,8 +203,15 @@ def check(
         try:
             words = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
             is_scenario = any(line.startswith("scenario:") for line in words.splitlines())
-            load_scenario(file) if is_scenario else load_deployment(file)
+            if is_scenario:
+                load_scenario(file)
+                print(f"{file}: good")
+                continue
+            box = load_deployment(file)
             print(f"{file}: good")
+            own = [rule.name for p in box.profiles() for rule in p.rules if not rule.when.needs.wireshark]
+            if own:
+                print(f"  not for Wireshark, by words of the lab's own: {', '.join(dict.fromkeys(own))}")
         except (ProfileError, ScenarioError) as error:
             print(error, file=sys.stderr)
             status = BAD_INPUT
@@ -219,7 +222,14 @@ def check(
 def replay(
     capture: Annotated[Path, typer.Argument(metavar="IN", help="Capture to read, pcapng or pcap.")],
     *,
-    profile: Annotated[str, typer.Option("--profile", "-p", help="Profile, by name or file.")],
+    profile: Annotated[
+        list[str],
+        typer.Option(
+            "--profile",
+            "-p",
+            help="By name or file; may be repeated: boxes one behind the other, inside first.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Capture to write; events go beside it.")],
     events: Annotated[
         Path | None, typer.Option(help="Ground truth; OUT with .events.jsonl if left out.")
@@ -233,10 +243,10 @@ def replay(
     """
     from middlebox.replay import main as replay_main
 
-    argv = [str(capture), "--profile", profile, "--output", str(output), "--seed", str(seed)]
+    argv = [str(capture), "--output", str(output), "--seed", str(seed)]
     argv += ["--events", str(events)] if events else []
-    for network in inside or ():
-        argv += ["--inside", network]
+    argv += [word for box in profile for word in ("--profile", box)]
+    argv += [word for network in inside or () for word in ("--inside", network)]
     raise typer.Exit(replay_main(argv))
 
 
@@ -261,7 +271,7 @@ def shell(
     from scenarios.runs import new_run
     from scenarios.shell import open_shell
 
-    with _interruptible(), new_run(f"shell-{play.slug}") as directory, _progress(play.slug) as progress:
+    with interruptible(), new_run(f"shell-{play.slug}") as directory, progress_of(play.slug) as progress:
         world = open_shell(play, directory, on=on, progress=progress)
     forged = sum(event["event"] == "packet_forged" for event in world.events)
     print(f"{forged} packets forged; captures, with comments, in {directory}/captures")
@@ -278,7 +288,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     found = examine()
     needed = [ailment for ailment in found if ailment.needed]
     if as_json:
-        _print_json({"ready": not needed, "missing": [ailment.as_json() for ailment in found]})
+        print_json({"ready": not needed, "missing": [ailment.as_json() for ailment in found]})
     else:
         for ailment in found:
             kind = "missing" if ailment.needed else "optional"
@@ -334,43 +344,8 @@ def _enter_sandbox() -> None:
 def _report(result: dict[str, Any], *, all_ladders: bool) -> None:
     from scenarios.report.page import print_report
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # a terminal without Unicode gets `?` for what has no plain form
-        sys.stdout.reconfigure(errors="replace")
-    print_report(Console(highlight=False), result, all_ladders=all_ladders)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the command with one line; what was running ends with the lab."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("interrupted; nothing is left running", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Progress]:
-    """Says on stderr what is being done, where somebody is looking; an empty word stops it."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda words: None
-        return
-    with console.status(f"{title}: starting") as status:
-
-        def say(words: str) -> None:
-            if words:
-                status.update(f"{title}: {words}")
-            else:
-                status.stop()
-
-        yield say
-
-
-def _print_json(data: object) -> None:
-    json.dump(data, sys.stdout, indent=1, ensure_ascii=False)
-    sys.stdout.write("\n")
+    with page() as console:
+        print_report(console, result, all_ladders=all_ladders)
 
 
 def main() -> NoReturn:

@@ -25,7 +25,7 @@ from middlebox.load_actions import NAME
 from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
 from middlebox.units import RATE_UNITS, parse_quantity
-from middlebox.yamlsource import Node, Problem, ProfileError, ScenarioError, either, nearest
+from middlebox.yamlsource import Node, Problem, ProfileError, ScenarioError, nearest
 from scenarios.load_controls import Main, read_controls
 from scenarios.load_expect import read_expectations
 from scenarios.load_services import Settings, read_services
@@ -82,13 +82,23 @@ def _find(name: str) -> Path:
         return path / "scenario.yaml"
     if path.is_file():
         return path
-    hint = nearest(path.name, slugs) or f"there are {either(slugs)}"
-    raise ScenarioError(
-        [Problem("", 0, 0, f"expected the name of a scenario or a file, got {name!r}; {hint}")]
-    )
+    if "/" in name or path.suffix in (".yaml", ".yml"):
+        message = f"expected a file, got {name!r}, where there is none; check the path"
+    else:
+        hint = nearest(name, slugs) or "`tamperlab list` shows the names"
+        message = f"expected the name of a scenario or a file, got {name!r}; {hint}"
+    raise ScenarioError([Problem("", 0, 0, message)])
 
 
 def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
+    if isinstance(root.value, dict) and "profile" in root.value and "scenario" not in root.value:
+        reader.problem(
+            root,
+            "a scenario",
+            "write one with middlebox: {profile: THIS FILE}, see docs/scenarios.md",
+            got="a profile",
+        )
+        reader.finish()
     required = ("scenario", "purpose", "middlebox", "steps", "expect")
     fields = reader.mapping(root, required, _OPTIONAL)
     slug = optional(fields, "scenario", lambda n: _slug(reader, n), "")

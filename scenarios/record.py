@@ -190,12 +190,6 @@ class World:
     def passed(self) -> bool:
         return all(check.passed for check in self.checks) and all(play.passed for play in self.plays)
 
-    def all_checks(self) -> list[tuple[int | None, CheckResult]]:
-        """(IP version or None, check), the expectations first."""
-        return [(play.family, check) for play in self.plays for check in play.checks] + [
-            (None, check) for check in self.checks
-        ]
-
 
 @dataclass(slots=True)
 class Record:

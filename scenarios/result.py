@@ -47,9 +47,12 @@ def to_json(record: Record, profiles: Sequence[Profile]) -> Json:
 
 
 def about(scenario_path: str) -> str:
-    """The first paragraph of the README beside a scenario, in one line; empty where there is none."""
+    """The first paragraph of the README beside a scenario, in one line; empty where there is none.
+
+    Only a folder with a `scenario.yaml` is about one scenario; a README beside any other file is about something else.
+    """
     readme = Path(scenario_path).with_name("README.md")
-    if not readme.is_file():
+    if Path(scenario_path).name != "scenario.yaml" or not readme.is_file():
         return ""
     for paragraph in readme.read_text(encoding="utf-8").split("\n\n"):
         if paragraph.strip() and not paragraph.lstrip().startswith("#"):

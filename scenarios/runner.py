@@ -202,6 +202,7 @@ class Stage:
         with ExitStack() as faults:
             running = Running(self, plan, box, world, faults)
             yield running
+            self._cast.wait_until_delivered()
             self.lab.wait_until_quiet()
             status = None
             with self._connections_ended() if running.unfinished else nullcontext():

@@ -103,5 +103,12 @@ def find_run(name: str) -> Path:
         raise ArgumentError(
             f"expected one run, got {name!r} which fits {', '.join(matching[-5:])}; give more of it"
         )
-    newest = ", ".join(finished[-5:]) or "none yet: tamperlab run SCENARIO"
-    raise ArgumentError(f"expected a finished run in {runs}, got {name!r}; there are: {newest}")
+    newest = (
+        f"the newest are {', '.join(finished[-5:])}"
+        if finished
+        else "there is none yet: tamperlab run SCENARIO"
+    )
+    got = repr(name)
+    if name == LATEST and (runs / LATEST).is_dir():
+        got = f"{(runs / LATEST).resolve().name}, which is a shell or was interrupted"
+    raise ArgumentError(f"expected a finished run in {runs}, got {got}; {newest}")

@@ -18,7 +18,11 @@ for file in scenarios/*/scenario.yaml; do
     done
 done
 {
-    echo "expected the name of a scenario, got '$1';${nearest:+ did you mean $nearest?} the scenarios are:"
-    printf '  make scenario-%s\n' "${names[@]}"
+    if [ -n "$nearest" ]; then
+        echo "expected the name of a scenario, got '$1'; did you mean $nearest?"
+    else
+        echo "expected the name of a scenario, got '$1'; the scenarios are:"
+        printf '%s\n' "${names[@]}" | fmt -w 90 | sed 's/^/  /'
+    fi
 } >&2
 exit 2

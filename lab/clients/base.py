@@ -159,10 +159,6 @@ class Client:
     transport: str = "tcp"
 
 
-MAIL_TAKES = frozenset({"recipient", "sender", "size"})
-"""What every sender of mail can be told; whoever makes the target sees to it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A program that ended. exit_status: None if the time limit ended it, negative: the signal that did.

@@ -5,11 +5,10 @@ Source: curl(1).
 
 from __future__ import annotations
 
-from lab.clients.base import MAIL_TAKES, Client, ClientResult, Outcome, Target, Workplace
+from lab.clients.base import ClientResult, Outcome, Target, Workplace
 from lab.clients.curl import classify, login, run_curl, used_tls
+from lab.clients.senders import senders
 from lab.host import Host
-
-SUBMISSION_PORT, SMTPS_PORT = 587, 465
 
 _SCHEME_AND_OPTIONS = {
     "submission": ("smtp", ["--ssl-reqd"]),
@@ -30,12 +29,4 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
     return done.result(classify(done, success), version)
 
 
-def _client(name: str, mode: str, port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port), MAIL_TAKES)
-
-
-CLIENTS = (
-    _client("curl-submission", "submission", SUBMISSION_PORT),
-    _client("curl-opportunistic", "opportunistic", SUBMISSION_PORT),
-    _client("curl-implicit-tls", "implicit", SMTPS_PORT),
-)
+CLIENTS = senders("curl", run)

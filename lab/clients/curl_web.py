@@ -5,11 +5,11 @@ Source: curl(1).
 
 from __future__ import annotations
 
+from functools import partial
+
 from lab.clients.base import Client, ClientResult, Outcome, Target, Workplace
 from lab.clients.curl import classify, run_curl
 from lab.host import Host
-
-HTTP_PORT, HTTPS_PORT = 80, 443
 
 
 def run(host: Host, target: Target, *, scheme: str, port: int) -> ClientResult:
@@ -36,9 +36,7 @@ def run(host: Host, target: Target, *, scheme: str, port: int) -> ClientResult:
     return done.result(classify(done, Outcome.FETCHED), version)
 
 
-def _client(name: str, scheme: str, port: int) -> Client:
-    takes = frozenset({"form", "host"})
-    return Client(name, port, lambda host, target: run(host, target, scheme=scheme, port=port), takes)
-
-
-CLIENTS = (_client("curl-http", "http", HTTP_PORT), _client("curl-https", "https", HTTPS_PORT))
+CLIENTS = tuple(
+    Client(name, port, partial(run, scheme=scheme, port=port), frozenset({"form", "host"}))
+    for name, scheme, port in (("curl-http", "http", 80), ("curl-https", "https", 443))
+)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 
 from lab.clients.base import (
-    MAIL_TAKES,
-    Client,
     ClientResult,
     Finished,
     Outcome,
@@ -22,10 +20,9 @@ from lab.clients.base import (
     resolve,
     run_program,
 )
+from lab.clients.senders import senders
 from lab.host import Host
 from lab.services.base import find_program
-
-SUBMISSION_PORT, SMTPS_PORT = 587, 465
 
 _CONFIGURATION = """\
 account default
@@ -111,11 +108,4 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
     return done.result(classify(done), program_version(program))
 
 
-def _client(name: str, mode: str, port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port), MAIL_TAKES)
-
-
-CLIENTS = (
-    _client("msmtp-submission", "submission", SUBMISSION_PORT),
-    _client("msmtp-implicit-tls", "implicit", SMTPS_PORT),
-)
+CLIENTS = senders("msmtp", run, ("submission", "implicit"))

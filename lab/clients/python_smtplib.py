@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from lab.clients.base import (
-    MAIL_TAKES,
-    Client,
     ClientResult,
     Finished,
     Outcome,
@@ -26,12 +24,11 @@ from lab.clients.base import (
     Workplace,
     run_program,
 )
+from lab.clients.senders import senders
 from lab.host import Host
 
 CHILD = Path(__file__).with_name("python_smtplib_child.py")
 REPORT_MARK = "report: "
-
-SUBMISSION_PORT, SMTPS_PORT = 587, 465
 
 OUTCOME_OF_ERRNO = {
     errno.ECONNRESET: Outcome.CONNECTION_RESET,
@@ -112,12 +109,4 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
     return done.result(classify(find_report(done), done.exit_status), f"Python {platform.python_version()}")
 
 
-def _client(name: str, mode: str, port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port), MAIL_TAKES)
-
-
-CLIENTS = (
-    _client("smtplib-submission", "submission", SUBMISSION_PORT),
-    _client("smtplib-opportunistic", "opportunistic", SUBMISSION_PORT),
-    _client("smtplib-implicit-tls", "implicit", SMTPS_PORT),
-)
+CLIENTS = senders("smtplib", run)

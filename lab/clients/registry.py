@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lab.clients import (
-    curl_imap,
-    curl_pop,
+    curl_mailbox,
     curl_smtp,
     curl_web,
     dig,
@@ -24,7 +23,7 @@ from lab.clients import (
 from lab.clients.base import Client
 
 _DRIVERS = (
-    python_smtplib, swaks, msmtp, curl_smtp, curl_imap, curl_pop, curl_web, dig, openvpn, quic, s_client, ssh,
+    python_smtplib, swaks, msmtp, curl_smtp, curl_mailbox, curl_web, dig, openvpn, quic, s_client, ssh,
     tcp_probe, tcp_script,
 )  # fmt: skip
 

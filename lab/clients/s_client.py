@@ -9,6 +9,7 @@ Source: openssl-s_client(1).
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from lab.clients.base import (
     Client,
@@ -22,10 +23,10 @@ from lab.clients.base import (
     program_version,
     run_program,
 )
+from lab.clients.senders import SMTPS_PORT, SUBMISSION_PORT
 from lab.host import Host
 from lab.services.base import find_program
 
-SUBMISSION_PORT, SMTPS_PORT = 587, 465
 _RESET_ERRNO = re.compile(r"errno=(104|32)\b")
 """How s_client prints ECONNRESET and EPIPE, which Linux gives for a RST after a FIN."""
 
@@ -75,11 +76,10 @@ def run(host: Host, target: Target, *, starttls: tuple[str, ...], port: int) -> 
     return done.result(classify(done), program_version(program, "version"))
 
 
-def _client(name: str, starttls: tuple[str, ...], port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, starttls=starttls, port=port))
-
-
-CLIENTS = (
-    _client("openssl-submission", ("-starttls", "smtp"), SUBMISSION_PORT),
-    _client("openssl-smtps", (), SMTPS_PORT),
+CLIENTS = tuple(
+    Client(name, port, partial(run, starttls=starttls, port=port))
+    for name, starttls, port in (
+        ("openssl-submission", ("-starttls", "smtp"), SUBMISSION_PORT),
+        ("openssl-smtps", (), SMTPS_PORT),
+    )
 )

@@ -11,8 +11,6 @@ import re
 import signal
 
 from lab.clients.base import (
-    MAIL_TAKES,
-    Client,
     ClientResult,
     Finished,
     Outcome,
@@ -23,14 +21,13 @@ from lab.clients.base import (
     program_version,
     run_program,
 )
+from lab.clients.senders import senders
 from lab.errors import LabError
 from lab.host import Host
 from lab.services.base import find_program
 
 PACKAGES = "swaks libnet-ssleay-perl libio-socket-inet6-perl"
 """Without the libraries swaks has no TLS and no IPv6; Debian only recommends them."""
-
-SUBMISSION_PORT, SMTPS_PORT = 587, 465
 
 _TLS_OPTION = {"submission": "--tls", "opportunistic": "--tls-optional", "implicit": "--tls-on-connect"}
 
@@ -95,12 +92,4 @@ def run(host: Host, target: Target, *, mode: str, port: int) -> ClientResult:
     return done.result(classify(done), program_version(program))
 
 
-def _client(name: str, mode: str, port: int) -> Client:
-    return Client(name, port, lambda host, target: run(host, target, mode=mode, port=port), MAIL_TAKES)
-
-
-CLIENTS = (
-    _client("swaks-submission", "submission", SUBMISSION_PORT),
-    _client("swaks-opportunistic", "opportunistic", SUBMISSION_PORT),
-    _client("swaks-implicit-tls", "implicit", SMTPS_PORT),
-)
+CLIENTS = senders("swaks", run)

@@ -84,9 +84,3 @@ def delivered(directory: Path) -> list[DeliveredMail]:
             )
         )
     return mails
-
-
-def log_entries(directory: Path) -> list[dict[str, object]]:
-    """What the server wrote about its sessions, in order: see mail_embedded_server.py for the events."""
-    log = directory / "log.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []

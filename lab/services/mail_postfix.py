@@ -17,7 +17,8 @@ import pwd
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
@@ -25,13 +26,16 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.host import Host
 from lab.services import dovecot
-from lab.services.base import Port, Service, find_program, start_process
+from lab.services.base import READY_POLL_S, Port, Service, find_program, start_process
 from lab.services.identity import id_count
 from lab.services.mailbox import DeliveredMail
 from lab.services.pki import Certificate
 from lab.services.postfix_config import DATA, POLICY_PORT, QUEUE, PostfixConfig
 
 PORTS = (25, 465, 587)
+
+DELIVERY_TIMEOUT_S = 10.0
+"""How long a mail may be under way (chosen; it takes less than 0.1 s, and 30 s to find that a host is gone)."""
 
 # The folders and owners are those of /etc/postfix/postfix-files; Postfix makes what is below them itself.
 _PREPARE = """
@@ -133,6 +137,24 @@ def _master(config: PostfixConfig, sockets: Path) -> list[str]:
     # `master` itself, not the `postfix` command, which first checks an installation that we made just now.
     master = [str(config.daemons / "master"), "-s", "-c", str(folder)]
     return [unshare, "--mount", "/bin/sh", "-ec", prepare, "sh", str(sockets), *master]
+
+
+def wait_until_delivered(servers: Sequence[Service], *, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
+    """Return when no mail is under way through or between these: Postfix says 250 before the mailbox has the mail.
+
+    A mail that was deferred is not under way. After `timeout_s` it returns all the same.
+    """
+    deadline = time.monotonic() + timeout_s
+    idle = 0
+    while idle < 2 and time.monotonic() < deadline:  # a mail can be between two servers while we look
+        idle = 0 if any(_mails_under_way(server) for server in servers) else idle + 1
+        time.sleep(READY_POLL_S)
+
+
+def _mails_under_way(server: Service) -> bool:
+    """Whether something lies in the queue; the folders in the order in which a mail passes them."""
+    queue = Path(f"/proc/{server.processes[0].pid}/root{QUEUE}")
+    return any(any((queue / folder).iterdir()) for folder in ("maildrop", "incoming", "active"))
 
 
 def delivered(directory: Path) -> list[DeliveredMail]:

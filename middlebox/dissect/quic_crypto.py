@@ -29,10 +29,9 @@ _SAMPLE_BYTES = 16
 
 
 class Opened(NamedTuple):
-    """A packet without its protection. `packet_number_bytes`: how long it was written."""
+    """A packet without its protection."""
 
     packet_number: int
-    packet_number_bytes: int
     payload: bytes
 
 
@@ -68,7 +67,7 @@ class Opener:
             payload = self._aead.decrypt(nonce, data[behind:end], header)
         except InvalidTag:
             return None
-        return Opened(number, size, payload)
+        return Opened(number, payload)
 
 
 @lru_cache(maxsize=1024)

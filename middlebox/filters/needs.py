@@ -58,17 +58,15 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """`protocols`: dissectors to run. `fields`: the dissected fields that are read. `reads_payload`: payload bytes
-    are looked at, dissected or not. `window_bytes`: how much of the stream before a payload must be at hand.
-    `directions`: those whose packets can match. `wireshark`: only Wireshark's fields are used, so the filter can be
-    pasted there. `counts`: how much of the flow has been seen matters. `meters`: how much
-    of the subscriber's whole traffic. `per_flow`: the answer is the same for every
-    packet of a flow and direction."""
+    """`protocols`: dissectors to run. `fields`: the dissected fields that are read. `window_bytes`: how much of the
+    stream before a payload must be at hand. `directions`: those whose packets can match. `wireshark`: only Wireshark's
+    fields are used, so the filter can be pasted there. `counts`: how much of the flow has been seen matters. `meters`:
+    how much of the subscriber's whole traffic. `per_flow`: the answer is the same for every packet of a flow and
+    direction."""
 
     protocols: frozenset[str]
     fields: frozenset[str]
     selectors: tuple[Selector, ...]
-    reads_payload: bool
     window_bytes: int
     directions: frozenset[Direction]
     wireshark: bool
@@ -97,7 +95,6 @@ def needs_of(test: TypedTest) -> Needs:
         protocols=frozenset(field.group.partition(".")[0] for field in dissected),
         fields=frozenset(field.name for field in dissected),
         selectors=tuple(dict.fromkeys(map(_selector, regions))),
-        reads_payload=any(field.with_payload for field in fields),
         window_bytes=_window_bytes(test),
         directions=frozenset().union(*(region.directions for region in regions)),
         wireshark=not any(field.origin is Origin.OWN for field in fields),

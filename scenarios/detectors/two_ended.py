@@ -263,12 +263,16 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         for f in findings:
-            flow = f"{f.client}:{f.client_port} -> {f.server}:{f.server_port}"
             print(
-                f"{flow}: RST towards {f.towards}, frame {f.frame}, flags {f.flags}, seq {f.seq}, ttl {f.ttl}: {f.why}"
+                f"{_end(f.client, f.client_port)} to {_end(f.server, f.server_port)}: RST towards {f.towards}, "
+                f"frame {f.frame}, flags {f.flags}, seq {f.seq}, ttl {f.ttl}: {f.why}"
             )
         print(f"{len(findings)} reset(s) that neither end sent")
     return 1 if findings else 0
+
+
+def _end(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class _Pen:
     half: int  # cells between two posts
 
     def heading(self, client: str, server: str) -> Text:
-        line = Text("ms".rjust(TIME_CELLS) + " ", style="dim")
+        line = Text.assemble(("ms".rjust(TIME_CELLS) + " ", "dim"))
         inner = 2 * self.half + 3
         left, middle, right = f"client {client}", "box", f"server {server}"
         gap = self.half + 1 - len(left) - 1
@@ -96,7 +96,7 @@ class _Pen:
         self, row: Row, left: Text, middle: str, right: Text, ends: tuple[str, str] | None = None
     ) -> Text:
         first, last = ends or (self.signs.post, self.signs.post)
-        line = Text(f"{row.time_ms:{TIME_CELLS}.2f} ", style=_STYLES["time"])
+        line = Text.assemble((f"{row.time_ms:{TIME_CELLS}.2f} ", _STYLES["time"]))
         for post, half in ((first, left), (middle, right)):
             line.append(post, style="dim")
             line.append_text(half)
@@ -132,12 +132,12 @@ class _Pen:
 
     def _other_words(self, row: Row) -> str:
         if row.forged:
-            return f"{self.signs.forged} {row.words} {row.numbers}" + (f" {row.text}" if row.text else "")
+            return _joined(self.signs.forged, row.text, row.words, row.numbers)
         if row.start == Column.BOX:
-            return f"{row.words} {row.text}".strip()
+            return _joined(row.words, row.text)
         if row.rewritten:
-            return f"{self.signs.rewritten} {row.numbers}"
-        return f"{row.words} {row.numbers}" if row.text else row.numbers
+            return _joined(self.signs.rewritten, row.numbers)
+        return _joined(row.words, row.numbers) if row.text else row.numbers
 
     def _note(self, row: Row) -> Text:
         """What stands in the half that the packet never saw."""
@@ -195,3 +195,7 @@ class _Pen:
         if any(not row.complete for row in rows):
             lines.append(Text(f"{indent}{self.signs.lost} got no further", "dim"))
         return lines
+
+
+def _joined(*words: str) -> str:
+    return " ".join(filter(None, words))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import groupby
 from typing import Any
 
 from middlebox.flow import Direction
@@ -22,6 +23,9 @@ FOLD_FROM = 5
 
 BULK_BYTES = 1000
 """Behind a segment as large as this, what the same end goes on to say is the rest of the same (chosen)."""
+
+MAX_ROWS = 40
+"""Of one flow, unless all are asked for: two screenfuls of a small terminal (chosen)."""
 
 AFTERWARDS = "RST: no such connection"
 """Said of a genuine RST that answers a packet for a connection which a forged RST has ended."""
@@ -76,6 +80,11 @@ class Row:
     @property
     def rightward(self) -> bool:
         return self.direction is Direction.CLIENT_TO_SERVER
+
+    @property
+    def touched(self) -> bool:
+        """Whether the box made it, stopped it, changed it, or took it for a trigger."""
+        return bool(self.forged or self.dropped or self.rewritten or self.triggered)
 
     @property
     def folded(self) -> bool:
@@ -191,7 +200,7 @@ def _rule(event: Event | None) -> str:
 
 def _is_dull(row: Row, before: Row | None) -> bool:
     """Nothing to see: a bare ACK, or data that goes on as before. before: the last row with data."""
-    special = row.forged or row.dropped or row.rewritten or row.triggered or not row.complete
+    special = row.touched or not row.complete
     opens_or_ends = any(word in row.words for word in ("SYN", "FIN", "RST"))
     more = (
         row.n_bytes > 0
@@ -219,11 +228,28 @@ def _fold(rows: list[Row]) -> list[Row]:
     return folded
 
 
-def _folded_row(stretch: list[Row]) -> Row:
+def shortened(rows: Sequence[Row], limit: int = MAX_ROWS) -> list[Row]:
+    """At most `limit` rows. Of a longer ladder the middle is folded: all but what the box has to do with, and that too
+    where it is too much."""
+    if len(rows) <= limit:
+        return [*rows]
+    first, last = limit * 2 // 3, limit // 6
+    middle = rows[first:-last]
+    kept: list[Row] = []
+    for is_quiet, group in groupby(middle, lambda row: not row.touched):
+        stretch = [*group]
+        kept += [_folded_row(stretch)] if is_quiet and len(stretch) > 1 else stretch
+    if first + len(kept) + last > limit:
+        kept = [_folded_row(middle)]
+    return [*rows[:first], *kept, *rows[-last:]]
+
+
+def _folded_row(stretch: Sequence[Row]) -> Row:
+    packets = sum(row.packets for row in stretch)
     n_bytes = sum(row.n_bytes for row in stretch)
     took_ms = stretch[-1].time_ms - stretch[0].time_ms
     return Row(
         time_ms=stretch[0].time_ms, direction=stretch[0].direction, start=Column.CLIENT, end=Column.SERVER,
-        complete=True, words=f"{len(stretch)} packets, {size_words(n_bytes)}, {took_ms:.0f} ms",
-        packets=len(stretch), n_bytes=n_bytes,
+        complete=True, words=f"{packets} packets, {size_words(n_bytes)}, {took_ms:.0f} ms",
+        packets=packets, n_bytes=n_bytes,
     )  # fmt: skip

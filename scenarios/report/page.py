@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from rich.text import Text
 
 from scenarios.record import FlowEnds
 from scenarios.report.draw import MAX_WIDTH, draw
-from scenarios.report.ladder import Row
+from scenarios.report.ladder import MAX_ROWS, Row, shortened
 from scenarios.report.table import family_words, outcomes_table
-from scenarios.report.verdicts import verdict_lines
+from scenarios.report.verdicts import ladder_key, verdict_lines
 from scenarios.runs import LATEST, runs_directory
 
 Json = Mapping[str, Any]
@@ -40,19 +40,26 @@ def print_report(console: Console, result: Json, *, all_ladders: bool = False) -
 
     line()
     families = family_words([play["family"] for play in result["worlds"][0]["plays"]])
+    run = f"run {result['run_id']}"
+    room = width - len(f"{result['scenario']}  over {families}, {run}")
     line(
-        Text.assemble((result["scenario"], "bold"), "  ", (f"over {families}, run {result['run_id']}", "dim"))
+        Text.assemble(
+            (result["scenario"], "bold"), (f"  over {families}{', ' if room >= 0 else chr(10)}{run}", "dim")
+        )
     )
     line(result["purpose"][:1].upper() + result["purpose"][1:] + ".")
     if result.get("about"):
         line()
         console.print(Padding(Text(result["about"], "dim"), (0, 0, 0, 2)), width=width, highlight=False)
     console.print(outcomes_table(result, width=width, ascii_only=ascii_only), width=width)
-    for text in _ladders(result, width=width, ascii_only=ascii_only, all_ladders=all_ladders):
+    drawn: set[str] = set()
+    for text in _ladders(result, drawn, width=width, ascii_only=ascii_only, all_ladders=all_ladders):
         console.print(text, no_wrap=True, overflow="crop", crop=True, highlight=False)
     line(Text("Expected, and seen", "bold"))
     for world in result["worlds"]:
-        for verdict in verdict_lines(world, width=width, whole=all_ladders, ascii_only=ascii_only):
+        for verdict in verdict_lines(
+            world, width=width, whole=all_ladders, ascii_only=ascii_only, drawn=drawn
+        ):
             console.print(verdict, width=width, overflow="fold", highlight=False)
     line()
     line(_verdict(result))
@@ -63,8 +70,13 @@ def print_report(console: Console, result: Json, *, all_ladders: bool = False) -
     console.print(_where_to_look(result), width=width)
 
 
-def _ladders(result: Json, *, width: int, ascii_only: bool, all_ladders: bool) -> Iterator[Text]:
-    """The ladders worth showing: flows in which the box did something, else the first; one IP version unless asked."""
+def _ladders(
+    result: Json, drawn: set[str], *, width: int, ascii_only: bool, all_ladders: bool
+) -> Iterator[Text]:
+    """The ladders worth showing: flows in which the box did something, else the first; one IP version unless asked.
+
+    drawn: gets the key of each.
+    """
     flows = [
         (play["family"], step, flow)
         for world in result["worlds"]
@@ -73,27 +85,30 @@ def _ladders(result: Json, *, width: int, ascii_only: bool, all_ladders: bool) -
         for step in play["steps"]
         for flow in step["flows"]
     ]
-    touched = [item for item in flows if any(_is_touched(row) for row in item[2]["ladder"])]
+    touched = [item for item in flows if any(Row.from_json(row).touched for row in item[2]["ladder"])]
     chosen = flows if all_ladders else _one_family(touched or flows)[:MAX_LADDERS]
     for family, step, flow in chosen:
         ends = FlowEnds.from_json(flow)
+        drawn.add(ladder_key(flow))
         yield Text.assemble((step["step"], "bold"), f" over IPv{family}   ", (str(ends), "dim"))
-        yield from draw(
-            [Row.from_json(row) for row in flow["ladder"]], ends, width=width, ascii_only=ascii_only
-        )
+        rows = [Row.from_json(row) for row in flow["ladder"]]
+        yield from draw(rows if all_ladders else shortened(rows), ends, width=width, ascii_only=ascii_only)
         yield Text()
-    others = len(flows) - len(chosen)
-    if others > 0:
-        yield Text(f"{others} more connection{'s' if others > 1 else ''}: {_show_all(result)}", "dim")
+    if more := _more(len(flows) - len(chosen), [] if all_ladders else [flow for _, _, flow in chosen]):
+        yield Text(f"{more}: {_show_all(result)}", "dim")
         yield Text()
+
+
+def _more(others: int, drawn: Sequence[Json]) -> str:
+    """What the report has left out: whole flows, and packets of those that are drawn."""
+    words = [f"{others} more connection{'s' if others > 1 else ''}"] if others > 0 else []
+    if any(len(flow["ladder"]) > MAX_ROWS for flow in drawn):
+        words.append("all packets")
+    return " and ".join(words)
 
 
 def _one_family(flows: list[tuple[int, Json, Json]]) -> list[tuple[int, Json, Json]]:
     return [item for item in flows if item[0] == flows[0][0]]
-
-
-def _is_touched(row: Json) -> bool:
-    return bool(row["forged_by"] or row["dropped_by"] or row["triggered"])
 
 
 def _verdict(result: Json) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,13 @@ from rich.text import Text
 from ruamel.yaml import YAML
 
 from middlebox.profile import CHOSEN, Profile
+from scenarios.report.table import broken
+
+NAME_CELLS = 28
+"""For the names of values: the longest filter field still stands beside them in 80 columns (chosen)."""
+
+Cells = tuple[str, str, str]
+"""Name, value, source."""
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
@@ -53,12 +60,12 @@ def print_profile(console: Console, profile: Profile) -> None:
     table.add_column("value of", overflow="fold")
     table.add_column("is", overflow="fold")
     table.add_column("says", overflow="fold")
-    names = {f"rules.{number}": rule["name"] for number, rule in enumerate(data["rules"])}
-    for rule in data["rules"]:
-        table.add_row(f"{rule['name']}: do", words(rule["do"]), "")
-    for value in data["values"]:
-        style = "dim" if value["source"] == CHOSEN else "bold green"
-        table.add_row(_named(value["path"], names), words(value["value"]), Text(value["source"], style))
+    for heading, rows in _groups(data):
+        if heading:
+            table.add_row(Text(heading, "bold"))
+        for name, value, source in rows:
+            lines = "\n".join(f"  {line}" if heading else line for line in broken(name, NAME_CELLS))
+            table.add_row(lines, value, Text(source, "dim" if source == CHOSEN else "bold green"))
     console.print(table, highlight=False)
     for source in data["sources"]:
         console.print(Text.assemble((source["key"], "bold green"), f"  {source['what']}"), highlight=False)
@@ -82,10 +89,11 @@ def profiles_table(profiles: Iterable[Profile], *, ascii_only: bool) -> Table:
 def value_at(written: Any, path: str) -> Any:
     """The value at `rules.0.when` of a loaded YAML file; None where the file leaves it out."""
     for key in path.split("."):
+        written = _uncited(written)
         if isinstance(written, list) and key.isdigit() and int(key) < len(written):
             written = written[int(key)]
-        elif isinstance(written, dict) and key in written:
-            written = written[key]
+        elif isinstance(written, dict) and key in (keys := {str(name): name for name in written}):
+            written = written[keys[key]]  # a quantile's name is a number in the file
         else:
             return None
     return written
@@ -103,16 +111,30 @@ def words(value: Any) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
-def _named(path: str, names: dict[str, str]) -> str:
-    """`rules.1.when` -> `reset-both-on-starttls: when`."""
-    for prefix, name in names.items():
-        if path.startswith(f"{prefix}."):
-            return f"{name}: {path.removeprefix(prefix)[1:]}"
-    return path
+def _groups(data: dict[str, Any]) -> Iterator[tuple[str, list[Cells]]]:
+    """Rule by rule, by its name: when, what it then does, and the rest; then what belongs to no rule, without one."""
+    rest = {value["path"]: value for value in data["values"]}
+    for number, rule in enumerate(data["rules"]):
+        prefix = f"rules.{number}."
+        own = {path.removeprefix(prefix): rest.pop(path) for path in [*rest] if path.startswith(prefix)}
+        when = own.pop("when")
+        yield (
+            rule["name"],
+            [("when", rule["when"], when["source"]), ("do", words(rule["do"]), ""), *_cells(own)],
+        )
+    yield "", _cells(rest)
+
+
+def _cells(values: dict[str, Any]) -> list[Cells]:
+    return [(path, words(value["value"]), value["source"]) for path, value in values.items()]
 
 
 def _plain(value: Any) -> Any:
-    """The value itself, where the file says beside it where it comes from; text in one line."""
-    if isinstance(value, dict) and set(value) == {"value", "source"}:
-        value = value["value"]
+    """The value itself, text in one line."""
+    value = _uncited(value)
     return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def _uncited(value: Any) -> Any:
+    """The value, where the file says beside it where it comes from."""
+    return value["value"] if isinstance(value, dict) and set(value) == {"value", "source"} else value

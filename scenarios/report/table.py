@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,17 +18,20 @@ MIN_STEP_CELLS = 12
 def outcomes_table(result: Json, *, width: int, ascii_only: bool = False) -> Table:
     """One row per step, one column per world. Outcomes that are alike over all IP versions are written once."""
     worlds = result["worlds"]
-    table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     # the outcome is what the table is for: the first column takes what is left
     needs = [_widest(world) for world in worlds]
     left = max(width - sum(needs) - 3 * len(needs) - 2, MIN_STEP_CELLS)
+    table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("step", overflow="fold", max_width=left)
     for world, cells in zip(worlds, needs, strict=True):
         table.add_column(heading(world), no_wrap=True, min_width=cells)
     for step in step_names(worlds):
         first = next(found for world in worlds if (found := _steps(world, step)))[0][1]
-        what = Text(step, "bold")
-        what.append(f"\n{first['client']}\n{first['on']} to {first['to']}:{first['port']}", "dim")
+        what = Text.assemble(("\n".join(broken(step, left)), "bold"))
+        target = f"{first['on']} to {first['to']}:{first['port']}"
+        what.append(
+            "".join(f"\n{line}" for text in (first["client"], target) for line in broken(text, left)), "dim"
+        )
         table.add_row(what, *(_cell(_steps(world, step), first["port"]) for world in worlds))
     return table
 
@@ -35,6 +39,18 @@ def outcomes_table(result: Json, *, width: int, ascii_only: bool = False) -> Tab
 def _widest(world: Json) -> int:
     outcomes = (step["outcome"] for play in world["plays"] for step in play["steps"])
     return max(map(len, [*heading(world).split("\n"), *outcomes]))
+
+
+def broken(text: str, cells: int) -> list[str]:
+    """A name in lines of at most so many cells, broken behind blanks, hyphens, dots and colons where it can be."""
+    lines: list[str] = []
+    line = ""
+    for piece in re.findall(r"[^ .:-]*[ .:-]|[^ .:-]+", text):
+        if line and len(line + piece.rstrip()) > cells:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece
+    return [*lines, line.rstrip()]
 
 
 def heading(world: Json) -> str:

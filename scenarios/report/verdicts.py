@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import RenderableType
@@ -11,22 +12,21 @@ from rich.text import Text
 
 from scenarios.record import FlowEnds
 from scenarios.report.draw import draw
-from scenarios.report.ladder import Row
+from scenarios.report.ladder import Row, shortened
 from scenarios.report.table import family_words
 
 Json = Mapping[str, Any]
 
-MAX_ROWS = 40
-"""Of one flow, for a failed expectation (chosen)."""
-
 
 def verdict_lines(
-    world: Json, *, width: int, whole: bool, ascii_only: bool = False
+    world: Json, *, width: int, whole: bool, ascii_only: bool = False, drawn: set[str] | None = None
 ) -> Iterator[RenderableType]:
     """The checks of a world, alike ones of several IP versions once.
 
-    whole: all checks of a control that went well too, which is one line otherwise.
+    whole: all checks of a control that went well too, which is one line otherwise. drawn: `ladder_key` of what stands
+    in the report already; what is drawn here is added to it.
     """
+    drawn = set() if drawn is None else drawn
     checks = merged(world)
     if world["control"]:
         yield _line(
@@ -50,7 +50,9 @@ def verdict_lines(
         yield _line("", check["expectation"], seen, passed=passed, width=width, ascii_only=ascii_only)
         if not passed:
             for evidence in check["evidence"]:
-                yield from evidence_lines(evidence, width=width, ascii_only=ascii_only)
+                key = ladder_key(evidence)
+                yield from evidence_lines(evidence, width=width, ascii_only=ascii_only, known=key in drawn)
+                drawn.add(key)
 
 
 def _line(kind: str, what: str, seen: str, *, passed: bool, width: int, ascii_only: bool) -> RenderableType:
@@ -80,9 +82,17 @@ def merged(world: Json) -> list[tuple[list[int], Json]]:
     return [value for _, value in merged_checks] + [([], check) for check in world["checks"]]
 
 
-def evidence_lines(evidence: Json, *, width: int, ascii_only: bool) -> Iterator[Text]:
-    """The packets of a flow that contradict an expectation."""
+def ladder_key(flow: Json) -> str:
+    """The same for the same packets of the same flow."""
+    return f"{FlowEnds.from_json(flow)} {json.dumps(flow['ladder'])}"
+
+
+def evidence_lines(evidence: Json, *, width: int, ascii_only: bool, known: bool) -> Iterator[Text]:
+    """The packets of a flow that contradict an expectation; only its name where they are known already."""
     flow = FlowEnds.from_json(evidence)
-    rows: Sequence[Row] = [Row.from_json(row) for row in evidence["ladder"][:MAX_ROWS]]
+    if known:
+        yield Text(f"      {flow}: the packets drawn above", "dim")
+        return
+    rows = shortened([Row.from_json(row) for row in evidence["ladder"]])
     yield Text(f"      {flow}", "dim")
     yield from draw(rows, flow, width=width, ascii_only=ascii_only)

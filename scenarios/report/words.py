@@ -2,11 +2,15 @@
 
 For people only: no rule and no check depends on these words. One `Reader` per flow, as TLS records span segments.
 
-Sources: RFC 9293 (flags), RFC 8446 and RFC 5246 (record and handshake types).
+Sources: RFC 9293 (flags), RFC 8446 and RFC 5246 (record and handshake types), RFC 1035 (DNS).
 """
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
+from middlebox.dissect.base import Fields
+from middlebox.dissect.dns_message import dns_plan, may_be_message, read_message
 from middlebox.flow import Direction
 from middlebox.packet import ACK, CWR, ECE, FIN, PROTOCOL_TCP, PSH, RST, SYN, URG, Packet
 
@@ -29,6 +33,10 @@ _RECORD_HEADER_BYTES = 5
 _MAX_TEXT_CHARACTERS = 100
 _PRINTABLE_SHARE = 0.9
 """Share of printable characters from which a payload is shown as text (chosen)."""
+
+DNS_PORT = 53
+_DNS = dns_plan(frozenset({"dns.flags.response", "dns.qry.name", "dns.qry.type", "dns.a", "dns.aaaa"}))
+_DNS_TYPES = {1: "A", 28: "AAAA", 15: "MX", 65: "HTTPS"}
 
 TLS_DATA = "TLS ApplicationData"
 TLS_CONTINUED = "TLS (continued)"
@@ -66,8 +74,10 @@ class Reader:
         expected = self._next_seq[direction]
         if p.protocol == PROTOCOL_TCP:
             if expected is not None and (p.seq - expected) & 0xFFFFFFFF >= 0x80000000:
-                return "(again) " + (_first_line(payload) if not self._tls[direction] else "TLS")
+                return f"(again) {'TLS' if self._tls[direction] else _first_line(payload)}".rstrip()
             self._next_seq[direction] = (p.seq + len(payload)) & 0xFFFFFFFF
+        elif DNS_PORT in (p.sport, p.dport) and may_be_message(payload):
+            return _dns_words(payload)
         if self._tls[direction] or _is_tls_record(payload):
             self._tls[direction] = True
             return self._tls_words(direction, payload)
@@ -87,6 +97,19 @@ class Reader:
             at += _RECORD_HEADER_BYTES + length
         self._record_left[direction] = max(at - len(payload), 0)
         return "TLS " + ", ".join(names) if names else TLS_CONTINUED
+
+
+def _dns_words(payload: bytes) -> str:
+    """`DNS blocked.example A?`, `DNS 192.0.2.1 for blocked.example`; what is neither is only `DNS`."""
+    fields: Fields = {}
+    read_message(payload, _DNS, fields)
+    name = next((value for value in fields.get("dns.qry.name", ()) if isinstance(value, str)), "")
+    if not fields["dns.flags.response"][0]:
+        kind = next((value for value in fields.get("dns.qry.type", ()) if isinstance(value, int)), 0)
+        return f"DNS {name} {_DNS_TYPES.get(kind, f'type {kind}')}?" if name else "DNS"
+    found = [*fields.get("dns.a", ()), *fields.get("dns.aaaa", ())]
+    answer = ", ".join(str(ip_address(address)) for address in found if isinstance(address, bytes))
+    return f"DNS {answer or 'no address'} for {name}"
 
 
 def _is_tls_record(data: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,11 @@ class MailWorld:
     def outcomes(self, clients: Sequence[str], **changes: Any) -> dict[str, Outcome]:
         """What becomes of each of these clients."""
         return {name: self.run(name, **changes).outcome for name in clients}
+
+
+def log_entries(directory: Path) -> list[dict[str, Any]]:
+    """What the embedded server in this folder wrote about its sessions: lab/services/mail_embedded_server.py."""
+    return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ class ObedientEngine:
 
     next_change_ns: int | None = None
     punishing = False
+    undecoded = 0
 
     def __init__(self, deployments: Sequence[Deployment], _rng: Random, _start_ns: int) -> None:
         self.deployments = tuple(deployments)

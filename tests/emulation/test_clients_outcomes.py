@@ -10,7 +10,7 @@ from lab.clients.base import Outcome
 from lab.clients.registry import CLIENTS
 from lab.services import mail_embedded
 from lab.services.pki import Pki
-from tests.emulation.mail_world import NAME, USERS, MailWorld, mail_world
+from tests.emulation.mail_world import NAME, USERS, MailWorld, log_entries, mail_world
 
 STRICT = ["smtplib-submission", "swaks-submission", "msmtp-submission", "curl-submission"]
 OPPORTUNISTIC = ["smtplib-opportunistic", "swaks-opportunistic", "curl-opportunistic"]
@@ -62,7 +62,7 @@ def test_clients_with_an_honest_server_deliver_mail_over_tls(user: str, family: 
         ] * len(SENDERS)
         assert all(b"Hello from the lab." in mail.path.read_bytes() for mail in mails)
         if family:
-            peers = {str(entry["peer"]) for entry in mail_embedded.log_entries(directory)}
+            peers = {str(entry["peer"]) for entry in log_entries(directory)}
             sim = world.lab.hosts["sim1"]
             assert peers == {sim.ipv4 if family == 4 else sim.ipv6}
 
@@ -75,7 +75,7 @@ def test_clients_with_another_authority_refuse_the_certificate(run_dir: Path) ->
         stranger = Pki(run_dir / "stranger")
         outcomes = world.outcomes(EVERYBODY, ca_file=stranger.ca_file)
         assert outcomes == all_are(Outcome.TLS_ERROR, EVERYBODY)
-        events = {entry["event"] for entry in mail_embedded.log_entries(directory)}
+        events = {entry["event"] for entry in log_entries(directory)}
         assert not events & {"auth", "mail", "delivered"}
 
 

@@ -13,9 +13,9 @@ from lab.clients.base import Outcome
 from lab.errors import LabError
 from lab.lab import Host
 from lab.services import mail_embedded, mail_postfix
-from lab.services.base import Port, listening_ports
-from lab.services.mailbox import wait_for_mails
-from tests.emulation.mail_world import NAME, USERS, MailWorld, mail_world
+from lab.services.base import Port, Service, listening_ports
+from lab.services.mailbox import DeliveredMail
+from tests.emulation.mail_world import NAME, USERS, MailWorld, log_entries, mail_world
 
 USERS_OF_THE_LAB = pytest.mark.parametrize("user", ["root", "ordinary"])
 USERS_OF_POSTFIX = pytest.mark.parametrize("user", ["root", "mapped"])
@@ -40,9 +40,9 @@ def embedded(world: MailWorld, **options: bool) -> Path:
     return directory
 
 
-def postfix(world: MailWorld, **options: Any) -> None:
+def postfix(world: MailWorld, **options: Any) -> Service:
     """A real server on the mail host, in the folder `postfix`."""
-    world.serve(
+    return world.serve(
         mail_postfix.start(
             world.lab.hosts["mail"],
             world.directory / "postfix",
@@ -52,6 +52,12 @@ def postfix(world: MailWorld, **options: Any) -> None:
             **options,
         )
     )
+
+
+def delivered(server: Service) -> list[DeliveredMail]:
+    """What has come of all mail that a Postfix took."""
+    mail_postfix.wait_until_delivered([server])
+    return mail_postfix.delivered(server.directory)
 
 
 def says(host: Host, port: int, *lines: str) -> str:
@@ -109,14 +115,14 @@ def test_embedded_server_logs_a_session_in_order(run_dir: Path) -> None:
         directory = embedded(world)
         world.run("smtplib-submission", family=4)
         world.services.close()
-        entries = mail_embedded.log_entries(directory)
+        entries = log_entries(directory)
         assert [entry["event"] for entry in entries] == [
             *("connected", "ehlo", "starttls_requested", "tls_started", "ehlo"),
             *("auth", "mail", "rcpt", "delivered", "disconnected"),
         ]
         assert [entry["tls"] for entry in entries] == [False] * 3 + [True] * 7
         times = [entry["time_ns"] for entry in entries]
-        assert times == sorted(times)  # type: ignore[type-var]
+        assert times == sorted(times)
 
 
 @pytest.mark.sandboxed
@@ -158,9 +164,10 @@ def test_service_that_cannot_listen_is_an_error_with_its_log(run_dir: Path) -> N
 def test_postfix_takes_mail_and_imap_gives_it_out(user: str, family: int, run_dir: Path) -> None:
     """Real Postfix takes mail from every client, and its reader finds it by IMAP, both ways of TLS."""
     with mail_world(run_dir) as world:
-        postfix(world)
+        server = postfix(world)
         assert world.outcomes(SENDERS, family=family) == dict.fromkeys(SENDERS, Outcome.DELIVERED)
-        mails = wait_for_mails(mail_postfix.delivered, run_dir / "postfix", len(SENDERS))
+        mails = delivered(server)
+        assert len(mails) == len(SENDERS)
         assert {(mail.tls, mail.user, mail.rcpt_tos) for mail in mails} == {
             (True, "alice@mail.example", ("bob@mail.example",))
         }
@@ -177,10 +184,10 @@ def test_postfix_takes_mail_and_imap_gives_it_out(user: str, family: int, run_di
 def test_postfix_without_starttls_shows_the_fall_back(user: str, run_dir: Path) -> None:
     """The same two switches as the embedded server has: no STARTTLS on offer, AUTH in clear text."""
     with mail_world(run_dir) as world:
-        postfix(world, starttls="absent", auth_before_tls=True)
+        server = postfix(world, starttls="absent", auth_before_tls=True)
         assert world.run("smtplib-submission").outcome is Outcome.TLS_ERROR
         assert world.run("smtplib-opportunistic").outcome is Outcome.CLEAR_TEXT
-        [mail] = wait_for_mails(mail_postfix.delivered, run_dir / "postfix", 1)
+        [mail] = delivered(server)
         assert not mail.tls
 
 
@@ -211,10 +218,10 @@ def test_postfix_as_an_ordinary_user_with_a_range_of_ids_leaves_only_his_files(
     """Whatever Postfix and Dovecot write, while they run too, belongs to the person who runs the lab."""
     with mail_world(run_dir) as world:
         assert world.lab.facts["sandbox"]["mode"] == "mapped"
-        postfix(world, aliases={"postmaster@mail.example": "bob@mail.example"})
+        server = postfix(world, aliases={"postmaster@mail.example": "bob@mail.example"})
         assert (
             world.run("smtplib-submission", recipient="postmaster@mail.example").outcome is Outcome.DELIVERED
         )
-        [mail] = wait_for_mails(mail_postfix.delivered, run_dir / "postfix", 1)
+        [mail] = delivered(server)
         assert mail.rcpt_tos == ("bob@mail.example",)
         assert {path for path in run_dir.rglob("*") if path.lstat().st_uid != os.geteuid()} == set()

@@ -12,7 +12,7 @@ from scenarios.detectors.two_ended import find_unsent_resets
 from scenarios.explanation import explain
 from scenarios.journeys import collect
 from scenarios.model import Count, Expectation, ExpectEvents, ExpectOutcome, Step
-from scenarios.record import MAIN, FlowEnds, Play, Record, StepRun, World
+from scenarios.record import MAIN, Play, Record, StepRun, World
 from scenarios.result import to_json
 from tests.unit.staged import BEGIN_NS, Stage, handshake, starttls_block
 
@@ -42,14 +42,7 @@ def incident(**ends: Any) -> Stage:
 
 def step_run(stage: Stage, outcome: str) -> StepRun:
     """What the runner would have noted of the step `send`."""
-    ends = FlowEnds(
-        stage.pack(stage.client),
-        stage.client_port,
-        stage.pack(stage.server),
-        stage.server_port,
-        "sim1",
-        "mail",
-    )
+    ends = stage.ends
     return StepRun(
         step=Step("send", "sim1", "smtplib-submission"), outcome=outcome, succeeded=outcome == "delivered",
         exit_status=0 if outcome == "delivered" else 1, seconds=0.3, started_ns=BEGIN_NS, ended_ns=BEGIN_NS + 10**9,

@@ -16,12 +16,16 @@ from middlebox.flow import Direction
 from middlebox.packet import decode, parse_flag_letters, tcp_segment, with_ttl
 from scenarios.captures import Captured
 from scenarios.journeys import World
+from scenarios.record import FlowEnds
 
 MS = 1_000_000
 BEGIN_NS = 1_700_000_000_000_000_000
 CLIENT_TO_BOX_MS, BOX_TO_SERVER_MS = 15, 20
 PLACES = ("sim1", "box-inside", "box-outside", "mail")
-_OFFSETS_MS = {"sim1": 0.0, "box-inside": 15.0, "box-outside": 15.01, "mail": 35.01}
+_OFFSETS_MS = {
+    "sim1": 0.0, "box-inside": CLIENT_TO_BOX_MS, "box-outside": CLIENT_TO_BOX_MS + 0.01,
+    "mail": CLIENT_TO_BOX_MS + 0.01 + BOX_TO_SERVER_MS,
+}  # fmt: skip
 INSIDE = (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/64"))
 
 
@@ -51,6 +55,12 @@ class Stage:
     @staticmethod
     def pack(address: str) -> bytes:
         return ip_address(address).packed
+
+    @property
+    def ends(self) -> FlowEnds:
+        """The flow as a run's record names it."""
+        client, server = self.pack(self.client), self.pack(self.server)
+        return FlowEnds(client, self.client_port, server, self.server_port, "sim1", "mail")
 
     @property
     def flow(self) -> FlowName:

@@ -134,7 +134,7 @@ def test_setup_two_at_the_same_time_do_it_once(checkout: Path, few_tools: dict[s
     assert second.returncode == 0
 
 
-def test_make_with_an_unknown_scenario_lists_the_scenarios_and_sets_nothing_up(checkout: Path) -> None:
+def test_make_with_an_unknown_scenario_names_the_nearest_and_sets_nothing_up(checkout: Path) -> None:
     """A typing error costs a moment, not a set-up; of the names that begin alike, the plain one is meant."""
     (checkout / "scenarios" / "starttls-block-at-hello").mkdir()
     (checkout / "scenarios" / "starttls-block-at-hello" / "scenario.yaml").touch()
@@ -142,9 +142,25 @@ def test_make_with_an_unknown_scenario_lists_the_scenarios_and_sets_nothing_up(c
         ["make", "scenario-starttls-blok"], cwd=checkout, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "expected the name of a scenario, got 'starttls-blok'; did you mean starttls-block?" in done.stderr
-    assert "\n  make scenario-starttls-block\n" in done.stderr
+    assert (
+        "expected the name of a scenario, got 'starttls-blok'; did you mean starttls-block?\n" in done.stderr
+    )
     assert not (checkout / ".venv").exists()
+
+
+def test_make_with_a_scenario_like_no_other_lists_them_all(checkout: Path) -> None:
+    """On a screenful, in lines that fit a terminal."""
+    slugs = [path.parent.name for path in (ROOT / "scenarios").glob("*/scenario.yaml")]
+    for slug in slugs:
+        (checkout / "scenarios" / slug).mkdir(exist_ok=True)
+        (checkout / "scenarios" / slug / "scenario.yaml").touch()
+    done = subprocess.run(["make", "scenario-xyz"], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0] == "expected the name of a scenario, got 'xyz'; the scenarios are:"
+    assert set(slugs) <= set(done.stderr.split())
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 100
 
 
 def test_make_without_a_target_explains_every_target() -> None:

@@ -19,10 +19,10 @@ TESTS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("*
 
 # Source files whose test is not tests/unit/test_<room>_<file>.py, with the test that covers them.
 TESTED_ELSEWHERE: dict[str, str] = {
-    "lab/clients/curl_imap.py": "tests/emulation/test_services_other.py",
-    "lab/clients/curl_pop.py": "tests/emulation/test_services_other.py",
+    "lab/clients/curl_mailbox.py": "tests/emulation/test_services_other.py",
     "lab/clients/curl_smtp.py": "tests/emulation/test_clients_outcomes.py",
     "lab/clients/curl_web.py": "tests/emulation/test_services_other.py",
+    "lab/clients/senders.py": "tests/emulation/test_clients_outcomes.py",
     "lab/clients/python_smtplib_child.py": "tests/emulation/test_clients_outcomes.py",
     "lab/faults.py": "tests/emulation/test_lab_faults.py",
     "lab/services/misbehaving.py": "tests/emulation/test_services_misbehaving.py",

@@ -6,10 +6,9 @@ import pytest
 
 from middlebox.dissect import DEFAULT_PORTS, Dissector, Fields, dissector_for
 from middlebox.dissect.candidates import Candidates, one_of
-from middlebox.flow import Direction
+from tests.unit.dissect_talk import C, S
 from tests.unit.tls_bytes import client_hello, record
 
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 FOUND_BY_CONTENT = frozenset({"tls", "http", "ssh", "openvpn", "pptp", "bittorrent", "socks"})
 
 FIRST_BYTES = {

@@ -5,14 +5,10 @@ from __future__ import annotations
 import pytest
 from scapy.layers.dns import DNS, DNSQR
 
-from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.dns import DnsDatagramDissector, DnsStreamDissector
 from middlebox.dissect.dns_message import dns_plan
-from middlebox.flow import Direction
+from tests.unit.dissect_talk import DEAD, C, feed
 from tests.unit.tls_bytes import client_hello, record
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
 
 def query(name: str, kind: str = "A") -> bytes:
@@ -21,13 +17,6 @@ def query(name: str, kind: str = "A") -> bytes:
 
 def framed(message: bytes) -> bytes:
     return len(message).to_bytes(2, "big") + message
-
-
-def feed(dissector: Dissector, direction: Direction, *parts: bytes) -> Fields:
-    fields: Fields = {}
-    for part in parts:
-        dissector.feed(direction, part, fields)
-    return fields
 
 
 def udp(*fields: str) -> DnsDatagramDissector:

@@ -9,24 +9,16 @@ from middlebox.dissect.http import MAX_HEADER_BYTES, MAX_PENDING_REQUESTS, HttpD
 from middlebox.dissect.http_message import READS_ALL, HttpReading
 from middlebox.dissect.tls import tls_plan
 from middlebox.flow import Direction
+from tests.unit.dissect_talk import DEAD, C, S, feed
 from tests.unit.tls_bytes import client_hello, record
 
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 SNI = "tls.handshake.extensions_server_name"
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 GET = b"GET /a HTTP/1.1\r\nHost: web.example\r\n\r\n"
 
 
 def http(*fields: str, reading: HttpReading = READS_ALL, tls: bool = False) -> HttpDissector:
     plan = http_plan(frozenset(fields) if fields else None, reading)
     return HttpDissector(plan, tls_plan(None) if tls else None)
-
-
-def feed(dissector: Dissector, direction: Direction, *parts: bytes) -> Fields:
-    fields: Fields = {}
-    for part in parts:
-        dissector.feed(direction, part, fields)
-    return fields
 
 
 def uris(dissector: Dissector, data: bytes) -> list[object]:

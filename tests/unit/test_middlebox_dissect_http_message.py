@@ -15,8 +15,7 @@ from middlebox.dissect.http_message import (
     unfolded,
 )
 from middlebox.flow import Direction
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
+from tests.unit.dissect_talk import C, S
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.l2tp import L2tpDissector
-from middlebox.flow import Direction
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
-
-
-def feed(dissector: Dissector, direction: Direction, *parts: bytes) -> Fields:
-    fields: Fields = {}
-    for part in parts:
-        dissector.feed(direction, part, fields)
-    return fields
+from tests.unit.dissect_talk import DEAD, C, S, feed
 
 
 def control(message: int, tunnel: int = 0, body: bytes = b"", extra: int = 0) -> bytes:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.openvpn import OpenvpnDatagramDissector, OpenvpnStreamDissector, may_be_reset
-from middlebox.flow import Direction
+from tests.unit.dissect_talk import DEAD, C, S, feed
 from tests.unit.tls_bytes import client_hello, record
 
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 SESSION = bytes.fromhex("0102030405060708")
 REPLAY = b"\x00\x00\x00\x01\x67\x00\x00\x00"  # packet ID 1, a time
 
@@ -21,13 +18,6 @@ TLS_CRYPT_V2 = (
     b"\x50" + SESSION + b"\x0f\x00\x00\x01" + REPLAY[4:] + b"\xbb" * 37 + b"\xcc" * 290 + b"\x01\x24"
 )
 RESETS = [PLAIN, TLS_AUTH, TLS_CRYPT, TLS_CRYPT_V2]
-
-
-def feed(dissector: Dissector, direction: Direction, *parts: bytes) -> Fields:
-    fields: Fields = {}
-    for part in parts:
-        dissector.feed(direction, part, fields)
-    return fields
 
 
 def framed(packet: bytes) -> bytes:

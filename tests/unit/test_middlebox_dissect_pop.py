@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from middlebox.dissect import DEFAULT_PORTS, Dissector, Fields, dissector_for
+from middlebox.dissect import DEFAULT_PORTS, Dissector, dissector_for
 from middlebox.dissect.pop import MAX_PENDING_COMMANDS
-from middlebox.flow import Direction
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
-HELLO = bytes.fromhex("160301002f0100002b0303") + bytes(32) + bytes.fromhex("000002130101000000")
+from tests.unit.dissect_talk import HELLO, C, S, talk
 
 
 def pop() -> Dissector:
     dissector = dissector_for(110, frozenset({"pop", "tls"}), DEFAULT_PORTS)
     assert dissector is not None
     return dissector
-
-
-def talk(dissector: Dissector, *segments: tuple[Direction, bytes]) -> list[Fields]:
-    seen = []
-    for direction, data in segments:
-        fields: Fields = {}
-        dissector.feed(direction, data, fields)
-        seen.append(fields)
-    return seen
 
 
 def test_request_and_answer_are_split_at_the_first_space() -> None:

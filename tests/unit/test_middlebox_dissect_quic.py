@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.quic import MAX_CRYPTO_PIECES, READS_ALL, QuicDissector, QuicReading, quic_plan
-from middlebox.flow import Direction
+from tests.unit.dissect_talk import DEAD, C, S, feed
 from tests.unit.quic_bytes import CLIENT_ID, V1, V2, crypto, initial
 from tests.unit.tls_bytes import client_hello, server_hello
 
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 SNI = "tls.handshake.extensions_server_name"
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 SHORT = b"\x40" + bytes(30)
 HELLO = client_hello("web.example")
 
 
 def quic(*fields: str, reading: QuicReading = READS_ALL) -> QuicDissector:
     return QuicDissector(quic_plan(frozenset(fields) if fields else None, reading))
-
-
-def feed(dissector: Dissector, direction: Direction, *datagrams: bytes) -> Fields:
-    fields: Fields = {}
-    for datagram in datagrams:
-        dissector.feed(direction, datagram, fields)
-    return fields
 
 
 def padded(frames: bytes) -> bytes:

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.socks import MAX_MESSAGE_BYTES, SocksDissector
 from middlebox.dissect.tls import tls_plan
 from middlebox.flow import Direction
+from tests.unit.dissect_talk import DEAD, C, S, feed
 from tests.unit.tls_bytes import client_hello, record
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
-
-
-def feed(dissector: Dissector, direction: Direction, *parts: bytes) -> Fields:
-    fields: Fields = {}
-    for part in parts:
-        dissector.feed(direction, part, fields)
-    return fields
-
 
 OFFER, CREDENTIALS = b"\x05\x02\x00\x02", b"\x01\x05alice\x02pw"
 REQUEST = b"\x05\x01\x00\x03\x0bweb.example\x01\xbb"

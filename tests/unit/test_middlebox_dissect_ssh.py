@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.ssh import MAX_BANNER_BYTES, SshDissector
-from middlebox.flow import Direction
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+from tests.unit.dissect_talk import DEAD, C, S, feed
 
 
 def ssh(*fields: str) -> SshDissector:
     return SshDissector(frozenset(fields) if fields else None)
-
-
-def feed(dissector: Dissector, direction: Direction, data: bytes) -> Fields:
-    fields: Fields = {}
-    dissector.feed(direction, data, fields)
-    return fields
 
 
 def test_banner_over_segments_appears_with_the_last() -> None:

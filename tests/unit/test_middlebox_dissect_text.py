@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from middlebox.dissect import DEFAULT_PORTS, Fields, dissector_for
-from middlebox.flow import Direction
+from tests.unit.dissect_talk import DEAD, C, S
 
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 TLS = frozenset({"tls", "tls.handshake"})
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
 
 @pytest.mark.parametrize(

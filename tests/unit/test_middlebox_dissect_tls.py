@@ -6,14 +6,13 @@ import sys
 
 import pytest
 
-from middlebox.dissect import Dissector, Fields
+from middlebox.dissect import Fields
 from middlebox.dissect.tls import MAX_HANDSHAKE_BYTES, MAX_RECORD_BYTES, TlsDissector, tls_plan
 from middlebox.flow import Direction
+from tests.unit.dissect_talk import DEAD, C, S, feed
 from tests.unit.tls_bytes import client_hello, message, record, server_hello, vector
 
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 NAME = "tls.handshake.extensions_server_name"
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 RETRY_RANDOM = bytes.fromhex(
     "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 )  # RFC 8446 4.1.3
@@ -21,12 +20,6 @@ RETRY_RANDOM = bytes.fromhex(
 
 def tls(*fields: str, join_records: bool = True) -> TlsDissector:
     return TlsDissector(tls_plan(frozenset(fields) if fields else None, join_records=join_records))
-
-
-def feed(dissector: Dissector, direction: Direction, data: bytes) -> Fields:
-    fields: Fields = {}
-    dissector.feed(direction, data, fields)
-    return fields
 
 
 CHANGE_CIPHER_SPEC = record(20, b"\x01")

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.dissect import Dissector, Fields
 from middlebox.dissect.wireguard import WireguardDissector
-from middlebox.flow import Direction
-
-C, S = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
-DEAD: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
-
-
-def feed(dissector: Dissector, direction: Direction, *parts: bytes) -> Fields:
-    fields: Fields = {}
-    for part in parts:
-        dissector.feed(direction, part, fields)
-    return fields
-
+from tests.unit.dissect_talk import DEAD, C, S, feed
 
 INITIATION = b"\x01\x00\x00\x00" + bytes.fromhex("78563412") + bytes(140)
 RESPONSE = b"\x02\x00\x00\x00" + bytes.fromhex("01000000") + bytes.fromhex("78563412") + bytes(80)

@@ -362,7 +362,7 @@ def test_undecodable_bytes_pass_and_are_counted() -> None:
     """What is no packet is let through."""
     engine = engine_for(rule(STARTTLS))
     assert engine.handle(b"\x45garbage", 0, Side.INSIDE).verdict is Verdict.ACCEPT
-    assert engine.stats["undecoded"] == 1
+    assert engine.undecoded == 1
 
 
 def test_flow_seen_is_said_once_for_a_flow_that_a_rule_could_match() -> None:

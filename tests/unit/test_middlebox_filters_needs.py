@@ -25,7 +25,6 @@ def test_needs_of_the_starttls_rule() -> None:
         Selector("tcp", None, ((587, 587),), payload_only=True, protocols=frozenset({"smtp"})),
     )
     assert found.directions == {Direction.CLIENT_TO_SERVER}
-    assert found.reads_payload
     assert found.window_bytes == 0
     assert found.wireshark
 
@@ -125,11 +124,3 @@ def test_window_is_what_a_match_over_a_border_can_need(text: str, expected: int)
 def test_directions_are_those_whose_packets_can_match(text: str, expected: set[Direction]) -> None:
     """A dissector may still need the other direction to understand this one."""
     assert needs(text).directions == expected
-
-
-def test_payload_is_read_only_when_asked_for() -> None:
-    """Header rules do not need it."""
-    assert not needs("tcp.flags.syn == 1 and tcp.len == 0").reads_payload
-    assert needs("tcp.payload").reads_payload
-    assert needs("smtp").reads_payload
-    assert needs("payload.length > 5").reads_payload

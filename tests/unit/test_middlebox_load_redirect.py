@@ -11,7 +11,8 @@ import pytest
 from middlebox.decision import PASS
 from middlebox.engine import Engine
 from middlebox.flow import Side
-from middlebox.kernel import Wiring, install_text, redirect_text, remove_redirect_text, sysctls
+from middlebox.gate import rules_text
+from middlebox.kernel import Wiring, sysctls
 from middlebox.load import load_deployment
 from middlebox.packet import SYN, tcp_segment
 from middlebox.profile import Redirect
@@ -74,26 +75,24 @@ def test_rule_that_redirects_judges_no_packet() -> None:
     assert box.handle(syn(4), 0, Side.INSIDE).events == ()
 
 
-@pytest.mark.parametrize("family", [4, 6])
-def test_kernel_is_told_to_ask_and_where_to_lead(family: int) -> None:
+@pytest.mark.parametrize(("protocol", "place"), [("ip", "203.0.113.26:25"), ("ip6", "[2001:db8:3::26]:25")])
+def test_kernel_is_told_to_ask_and_where_to_lead(protocol: str, place: str) -> None:
     """New connections of the rule's port come up before NAT; the mark of the answer picks the place."""
     plan = plan_for(load_deployment("port-25-redirect"))
-    text = redirect_text(plan, WIRING, family=family)
-    asked = [line for line in text.splitlines() if line.endswith("-j TAMPERLAB-ASK")]
-    assert any("--dports 25 " in line and "--ctstate NEW" in line for line in asked)
-    place = "203.0.113.26:25" if family == 4 else "[2001:db8:3::26]:25"
-    led = [line for line in text.splitlines() if "-j DNAT" in line]
-    assert led
-    assert all(line.endswith(f"--to-destination {place}") for line in led)
-    for interface in ("in0", "out0"):
-        assert f"-A PREROUTING -i {interface} -j TAMPERLAB-REDIRECT" in text
-        assert f"-D PREROUTING -i {interface} -j TAMPERLAB-REDIRECT" in remove_redirect_text(WIRING)
+    rules = rules_text(plan, WIRING, generation=1).splitlines()
+    asked = [line for line in rules if line.startswith("add rule inet tamperlab lead ")]
+    assert any("tcp dport { 25 }" in line for line in asked)
+    assert all("ct state new" in line and line.endswith("goto to_user") for line in asked)
+    assert all('iif { "in0", "out0" }' in line for line in asked)
+    led = [line for line in rules if f"dnat {protocol} to" in line]
+    assert led != []
+    assert all(line.endswith(f"dnat {protocol} to {place}") for line in led)
     assert sysctls(plan) != {}
 
 
 def test_led_connections_are_not_judged_besides() -> None:
     """Where a connection was led elsewhere, other rules of the box leave it alone."""
     plan = plan_for(load_deployment("port-25-redirect"), load_deployment("tmobile-uk-2012"))
-    box_rules = install_text(plan, WIRING, family=4, generation=1).splitlines()
-    first = next(line for line in box_rules if line.startswith("-A TAMPERLAB-BOX"))
-    assert first == "-A TAMPERLAB-BOX -m conntrack --ctstate DNAT -j RETURN"
+    rules = rules_text(plan, WIRING, generation=1).splitlines()
+    first = next(line for line in rules if line.startswith("add rule inet tamperlab box "))
+    assert first == "add rule inet tamperlab box ct status & dnat == dnat accept"

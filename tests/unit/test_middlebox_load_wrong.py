@@ -37,6 +37,7 @@ def test_load_wrong_profiles_are_many() -> None:
             "tmobil-uk-2012",
             "expected the name of a profile or a file, got 'tmobil-uk-2012'; did you mean tmobile-uk-2012?",
         ),
+        ("xyz", "expected the name of a profile or a file, got 'xyz'; `tamperlab profiles` lists the names"),
         ("no/such.yaml", "expected a file, got 'no/such.yaml', where there is none; check the path"),
         (
             "no/watch-sni.yaml",

@@ -20,7 +20,7 @@ from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
 from middlebox.filters import compile_filter
 from middlebox.flow import Direction, Side
-from middlebox.load import load_deployment
+from middlebox.load import PROFILES, load_deployment
 from middlebox.profile import Deployment, Log, Phase, Placement, Profile, Rule
 from middlebox.replay import Sides, main, replay
 from tests.unit.recording import CLIENT, SERVER, START_S, talk, write
@@ -43,7 +43,8 @@ class Scripted:
 
     next_change_ns: int | None = None
     punishing = False
-    deployment = Deployment("all", (Phase(0, Profile("all", "", Placement.IN_PATH, EVERY_PACKET)),))
+    deployments = (Deployment("all", (Phase(0, Profile("all", "", Placement.IN_PATH, EVERY_PACKET)),)),)
+    undecoded = 0
 
     def __init__(self, *answers: Decision | Exception) -> None:
         self.generation = 1
@@ -306,6 +307,18 @@ def test_command_writes_capture_and_events(tmp_path: Path, capsys: pytest.Captur
     times = [e["time_ns"] for e in logged]
     assert times == sorted(times)
     assert times[-1] - times[0] == 700_000_000  # eight packets, a tenth of a second between them
+
+
+def test_command_with_two_profiles_puts_one_box_behind_the_other(tmp_path: Path) -> None:
+    """Both answer the same STARTTLS, the inner one first, and the log bears both names."""
+    source = write(tmp_path / "in.pcap", talk())
+    second = tmp_path / "second.yaml"
+    second.write_text((PROFILES / "tmobile-uk-2012.yaml").read_text().replace("tmobile-uk-2012", "second"))
+    out = tmp_path / "out.pcapng"
+    assert main([str(source), "-p", "tmobile-uk-2012", "-p", str(second), "-o", str(out)]) == 0
+    logged = [json.loads(line) for line in (tmp_path / "out.events.jsonl").read_text().splitlines()]
+    assert logged[0]["profile"] == "tmobile-uk-2012 + second"
+    assert [e["profile"] for e in logged if e["event"] == "rule_matched"] == ["tmobile-uk-2012", "second"]
 
 
 @pytest.mark.parametrize(

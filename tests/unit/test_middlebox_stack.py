@@ -9,6 +9,7 @@ import pytest
 from middlebox import packet as wire
 from middlebox.decision import Decision, Offload, Verdict
 from middlebox.engine import Engine
+from middlebox.flow import Side
 from middlebox.packet import Packet, decode
 from middlebox.profile import Deployment, Drop, KeyPart, Phase, Placement, Profile, Reassembly, Residual, Rule
 from middlebox.stack import Stack
@@ -64,6 +65,13 @@ def test_stack_every_box_sees_the_ttl_that_the_packet_came_with() -> None:
     boxes = [Deployment(name, (Phase(0, profile(seen)),)) for name in ("one", "two")]
     stack = Stack([Engine(box, Random(1), 0, hops_taken=1) for box in boxes])
     assert matched(Talk(stack).client_sends(b"x")) == ["seen", "seen"]
+
+
+def test_stack_bytes_that_no_box_can_read_pass_and_are_counted_once() -> None:
+    """Of one box as of two."""
+    for stack in (stack_of(rule(STARTTLS)), stack_of(rule(STARTTLS), rule(KEYWORD, name="words"))):
+        assert stack.handle(b"\x45garbage", 0, Side.INSIDE).verdict is Verdict.ACCEPT
+        assert stack.undecoded == 1
 
 
 def test_stack_packets_from_outside_pass_the_boxes_the_other_way_round() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.services.base import Service
 from lab.services.pki import Pki
 from scenarios.cast import STEP_HEADER, Cast, mail_domain, server_hosts
 from scenarios.load import load_scenario
@@ -15,7 +16,8 @@ from scenarios.model import Step
 @pytest.fixture
 def cast(tmp_path: Path) -> Cast:
     """No server running, one store of the embedded kind."""
-    return Cast({}, {"mail": ("embedded", tmp_path / "mail")}, Pki(tmp_path / "pki"))
+    store = Service("mail", tmp_path / "mail", [], (), tmp_path / "output.log")
+    return Cast({}, {"mail": ("embedded", store)}, Pki(tmp_path / "pki"))
 
 
 def store(directory: Path, number: int, text: str) -> None:

@@ -21,7 +21,7 @@ from scenarios.model import (
     ExpectOutcome,
     Step,
 )
-from scenarios.record import MAIN, CheckResult, FlowEnds, Play, StepRun, World
+from scenarios.record import MAIN, CheckResult, Play, StepRun, World
 from tests.unit.staged import BEGIN_NS, Stage, starttls_block
 
 AT_LEAST_ONE = Count(1, None, ">=1")
@@ -31,14 +31,7 @@ NONE = Count(0, 0, "0")
 def view_of(stage: Stage, *, outcome: str = "connection-reset", name: str = MAIN) -> View:
     """A world with one step that made the stage's flow."""
     captures = stage.sorted()
-    ends = FlowEnds(
-        stage.pack(stage.client),
-        stage.client_port,
-        stage.pack(stage.server),
-        stage.server_port,
-        "sim1",
-        "mail",
-    )
+    ends = stage.ends
     run = StepRun(
         step=Step("send", "sim1", "smtplib-submission"), outcome=outcome, succeeded=outcome == "delivered",
         exit_status=1, seconds=0.3, started_ns=BEGIN_NS, ended_ns=BEGIN_NS + 10**9, output="", command="", version="",

@@ -65,6 +65,15 @@ def test_cli_check_knows_scenarios_from_profiles(tmp_path: Path, capsys: pytest.
     assert "purpose" in done.output
 
 
+def test_cli_check_says_which_rules_cannot_be_pasted_into_wireshark() -> None:
+    """Those with fields that no capture has, by name; the others work there."""
+    profiles = ROOT / "middlebox/profiles"
+    said = type_("check", str(profiles / "fair-use.yaml")).output
+    assert "not for Wireshark, by words of the lab's own: " in said
+    assert "drop-openvpn" in said
+    assert "Wireshark" not in type_("check", str(profiles / "tmobile-uk-2012.yaml")).output
+
+
 def test_cli_replay_forges_into_a_capture(tmp_path: Path) -> None:
     """The incident's trigger, read from a file, sets the profile off without any network."""
     stage = starttls_block()

@@ -164,6 +164,16 @@ def test_two_ended_own_addresses_are_in_every_packet() -> None:
     assert own_addresses(packets) == {Stage.pack(one.client)}
 
 
+def test_two_ended_command_writes_ipv6_addresses_so_that_the_port_can_be_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In brackets (RFC 5952 section 6), as the report has them."""
+    stage = starttls_block(client="2001:db8:1::11", server="2001:db8:3::25")
+    files = [write_pcap(tmp_path / f"{place}.pcap", stage.captures[place]) for place in ("sim1", "mail")]
+    assert main([str(file) for file in files]) == 1
+    assert "[2001:db8:1::11]:45678 to [2001:db8:3::25]:587: RST" in capsys.readouterr().out
+
+
 def test_two_ended_command_prints_findings_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

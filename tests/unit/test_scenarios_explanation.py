@@ -13,7 +13,6 @@ from scenarios.explanation import Disagreement, explain, without_cut_off
 from scenarios.journeys import Journey, World, collect
 from scenarios.report.ladder import ladder
 from tests.unit.staged import BEGIN_NS, PLACES, Stage, handshake, is_inside, starttls_block
-from tests.unit.test_scenarios_report_ladder import ends
 
 
 def journeys_of(stage: Stage) -> tuple[list[Journey], list[Disagreement]]:
@@ -119,7 +118,7 @@ def test_explanation_rewritten_packet_is_one_journey() -> None:
     assert changed.leaves_as is not None
     assert (changed.packet.payload, changed.leaves_as.payload) == (b"STARTTLS\r\n", b"XXXXXXXX\r\n")
     assert list(changed.seen) == list(PLACES)
-    row = ladder(journeys, ends(stage))[-1]
+    row = ladder(journeys, stage.ends)[-1]
     assert (row.rewritten, row.text, row.numbers, row.complete) == ("strip", "STARTTLS", "XXXXXXXX", True)
 
 

@@ -27,9 +27,20 @@ def test_load_wrong_scenarios_are_many() -> None:
     assert {path.stem for path in WRONG.glob("*.yaml")} == {path.stem for path in WRONG.glob("*.txt")}
 
 
-def test_load_missing_scenario_names_the_nearest() -> None:
-    """A name that is not there is answered with the nearest that is."""
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "startls-block",
+            "expected the name of a scenario or a file, got 'startls-block'; did you mean starttls-block?",
+        ),
+        ("xyz", "expected the name of a scenario or a file, got 'xyz'; `tamperlab list` shows the names"),
+        ("no/such", "expected a file, got 'no/such', where there is none; check the path"),
+        ("mine.yaml", "expected a file, got 'mine.yaml', where there is none; check the path"),
+    ],
+)
+def test_load_missing_scenario_says_where_names_are_found(name: str, message: str) -> None:
+    """A name that is not there is answered with the nearest that is, a path with itself."""
     with pytest.raises(ScenarioError) as error:
-        load_scenario("startls-block")
-    message = "expected the name of a scenario or a file, got 'startls-block'; did you mean starttls-block?"
+        load_scenario(name)
     assert str(error.value) == message

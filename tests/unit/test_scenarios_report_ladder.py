@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from middlebox.flow import Direction
 from scenarios.explanation import explain
 from scenarios.journeys import collect
-from scenarios.record import FlowEnds
-from scenarios.report.ladder import AFTERWARDS, FOLD_FROM, Column, Row, ladder
+from scenarios.report.ladder import AFTERWARDS, FOLD_FROM, MAX_ROWS, Column, Row, ladder, shortened
 from tests.unit.staged import Stage, handshake, starttls_block
 
 
 def rows_of(stage: Stage, **options: bool) -> list[Row]:
     journeys = collect(stage.sorted(), stage.world)
     explain(journeys, stage.events)
-    return ladder(journeys, ends(stage), **options)
-
-
-def ends(stage: Stage) -> FlowEnds:
-    return FlowEnds(
-        stage.pack(stage.client),
-        stage.client_port,
-        stage.pack(stage.server),
-        stage.server_port,
-        "sim1",
-        "mail",
-    )
+    return ladder(journeys, stage.ends, **options)
 
 
 def test_ladder_incident_reads_like_the_story() -> None:
@@ -95,7 +86,7 @@ def test_ladder_only_some_packets_keep_their_times_and_numbers() -> None:
     journeys = collect(stage.sorted(), stage.world)
     explain(journeys, stage.events)
     forged = {id(journey) for journey in journeys if journey.forged}
-    assert ladder(journeys, ends(stage), only=forged) == rows_of(stage)[-2:]
+    assert ladder(journeys, stage.ends, only=forged) == rows_of(stage)[-2:]
 
 
 def test_ladder_rows_survive_json() -> None:
@@ -104,6 +95,41 @@ def test_ladder_rows_survive_json() -> None:
     assert [Row.from_json(row.as_json()) for row in rows] == rows
 
 
+def row(number: int, **changes: Any) -> Row:
+    return Row(
+        time_ms=float(number), direction=Direction.CLIENT_TO_SERVER, start=Column.CLIENT, end=Column.SERVER,
+        complete=True, words="ACK", text=f"packet {number}", n_bytes=10, **changes,
+    )  # fmt: skip
+
+
+def test_ladder_shortened_keeps_beginning_end_and_what_the_box_did() -> None:
+    """Three hundred packets, one of them a trigger and one forged, in forty rows; no packet is uncounted."""
+    rows = [row(number) for number in range(300)]
+    rows[150].triggered, rows[151].forged = ("keyword",), "keyword"
+    short = shortened(rows)
+    assert len(short) <= MAX_ROWS
+    assert sum(one.packets for one in short) == 300
+    assert sum(one.n_bytes for one in short) == 3000
+    assert (short[0], short[-1]) == (rows[0], rows[-1])
+    at = short.index(rows[150])
+    assert short[at + 1] is rows[151]
+    assert short[at - 1].words == "124 packets, 1.24 kB, 123 ms"
+
+
+def test_ladder_shortened_folds_what_the_box_did_too_where_it_is_too_much() -> None:
+    """A policer drops every other packet: the limit holds all the same."""
+    rows = [row(number, dropped="police" if number % 2 else "") for number in range(300)]
+    short = shortened(rows)
+    assert len(short) <= MAX_ROWS
+    assert sum(one.packets for one in short) == 300
+
+
+def test_ladder_that_is_short_stays_as_it_is() -> None:
+    """Nothing is folded for its own sake."""
+    rows = [row(number) for number in range(MAX_ROWS)]
+    assert shortened(rows) == rows
+
+
 def test_ladder_of_a_flow_without_packets_is_empty() -> None:
     """No packets, no rows."""
-    assert ladder([], ends(Stage())) == []
+    assert ladder([], Stage().ends) == []

@@ -84,11 +84,13 @@ def test_page_without_unicode_is_plain(tmp_path: Path) -> None:
 
 
 def test_page_of_a_failed_run_counts_what_failed(tmp_path: Path) -> None:
-    """Two IP versions, one expectation each; the packets that contradict it are shown again."""
+    """Two IP versions, one expectation each; of the packets that contradict it, those not drawn yet are drawn."""
     text = page(result(tmp_path, expected="delivered"))
     assert "✗ send ends with delivered: saw connection-reset" in text
     assert "2 expectations failed" in text
-    assert text.split("✗ send ends")[1].count("↯ FORGED RST") == 4
+    above, below = text.split("✗ send ends")
+    assert above.count("↯ FORGED RST") == below.count("↯ FORGED RST") == 2
+    assert "192.0.2.11:45678 to 203.0.113.25:587: the packets drawn above" in below
 
 
 def test_page_of_an_invalid_run_says_so_and_why(tmp_path: Path) -> None:

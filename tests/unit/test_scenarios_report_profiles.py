@@ -50,6 +50,21 @@ def test_profiles_rules_say_what_they_do() -> None:
     assert "reset towards both" in drawn(name="tmobile-uk-2012")
 
 
+def test_profiles_rule_is_read_from_when_to_do() -> None:
+    """The trigger, then what it sets off, then the next rule; what belongs to no rule comes last."""
+    wanted = [
+        "reset-both-on-smtps",
+        "when",
+        "do",
+        "reset-both-on-starttls",
+        "when",
+        "do",
+        "defaults.look.count",
+    ]
+    names = [line.split()[0] for line in drawn(name="tmobile-uk-2012").splitlines() if line.strip()]
+    assert [name for name in names if name in wanted] == wanted
+
+
 def test_profiles_addresses_of_sources_are_in_one_piece() -> None:
     """However narrow the terminal, an address can be clicked and copied."""
     file = io.StringIO()
@@ -81,3 +96,9 @@ def test_profile_value_with_its_source_beside_it_is_shown_as_the_value() -> None
     shown = {one["path"]: one["value"] for one in profile_json(load_profile("gfw-2010"))["values"]}
     assert shown["defaults.look.tos"] == 0
     assert shown["rules.0.do.0.reset.to_client.seq"] == "trigger-ack"
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_profile_shows_no_value_without_saying_what_it_is(name: str) -> None:
+    """Whatever has a source has a value, in a list that is cited as a whole too."""
+    assert [one["path"] for one in profile_json(load_profile(name))["values"] if one["value"] is None] == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scenarios.report.table import family_words, outcomes_table, step_names
+from scenarios.report.table import broken, family_words, outcomes_table, step_names
 from tests.unit.played import result
 
 
@@ -54,6 +54,20 @@ def test_table_with_many_controls_cuts_no_outcome(tmp_path: Path, *, ascii_only:
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("delivered") == 3
     assert text.count("connection-reset") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "cells", "lines"),
+    [
+        ("sim1 to mail.example:587", 24, ["sim1 to mail.example:587"]),
+        ("sim1 to mail.example:587", 12, ["sim1 to", "mail.", "example:587"]),
+        ("smtplib-submission", 12, ["smtplib-", "submission"]),
+        ("unbreakable", 5, ["unbreakable"]),
+    ],
+)
+def test_table_names_are_broken_where_a_reader_would(text: str, cells: int, lines: list[str]) -> None:
+    """Behind a hyphen, a dot, a colon or a blank, and only if there is no room."""
+    assert broken(text, cells) == lines
 
 
 def test_table_steps_keep_their_order_and_a_step_that_never_ran_is_a_dash(tmp_path: Path) -> None:

@@ -47,6 +47,17 @@ def test_verdicts_failed_expectation_shows_its_packets(tmp_path: Path) -> None:
     assert any("192.0.2.11:45678 to 203.0.113.25:587" in line for line in shown)
 
 
+def test_verdicts_packets_that_were_drawn_are_not_drawn_again(tmp_path: Path) -> None:
+    """Three expectations that fail on the same packets: one ladder, and two lines that point to it."""
+    main = result(tmp_path, expected="delivered")["worlds"][0]
+    main["plays"] = main["plays"][:1]
+    failed = main["plays"][0]["checks"][0]
+    main["plays"][0]["checks"] = [failed, failed | {"expectation": "x"}, failed | {"expectation": "y"}]
+    shown = lines(main)
+    assert sum("client sim1" in line for line in shown) == 1
+    assert sum(line.endswith("203.0.113.25:587: the packets drawn above") for line in shown) == 2
+
+
 def test_verdicts_good_control_is_one_line_unless_all_is_asked_for(tmp_path: Path) -> None:
     """The reader's eye goes to what is unusual."""
     control = result(tmp_path)["worlds"][1]

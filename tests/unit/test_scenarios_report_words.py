@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from scapy.layers.dns import DNS, DNSQR, DNSRR
+from scapy.layers.inet import IP, UDP
 
 from middlebox.flow import Direction
 from middlebox.packet import Packet, decode
@@ -18,6 +20,35 @@ def packet(payload: bytes, *, flags: str = "PA", offset: int = 0) -> Packet:
     found = decode(Stage().packet("client", flags, payload, seq=1000 + offset))
     assert found is not None
     return found
+
+
+def datagram(message: DNS, sport: int, dport: int) -> Packet:
+    data = bytes(IP(src="192.0.2.11", dst="203.0.113.53") / UDP(sport=sport, dport=dport) / message)
+    found = decode(data)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("kind", "answers", "words"), [
+    ("A", ["192.0.2.1"], "192.0.2.1"), ("AAAA", ["2001:db8::1", "2001:db8::2"], "2001:db8::1, 2001:db8::2"),
+    ("A", [], "no address"),
+])  # fmt: skip
+def test_words_of_dns_are_the_question_and_the_answer(kind: str, answers: list[str], words: str) -> None:
+    """Who lies, and what the lie is, is seen without opening the capture."""
+    asked = [DNSQR(qname="blocked.example", qtype=kind)]
+    query = DNS(qd=asked)
+    records = [DNSRR(rrname="blocked.example", type=kind, rdata=address) for address in answers]
+    answer = DNS(qr=1, qd=asked, an=records)
+    assert Reader().text(C2S, datagram(query, 40000, 53)) == f"DNS blocked.example {kind}?"
+    assert Reader().text(S2C, datagram(answer, 53, 40000)) == f"DNS {words} for blocked.example"
+
+
+def test_words_of_a_datagram_that_is_no_dns_are_as_on_any_port() -> None:
+    """The port alone says nothing."""
+    data = bytes(IP(src="192.0.2.11", dst="203.0.113.53") / UDP(sport=40000, dport=53) / b"hello")
+    found = decode(data)
+    assert found is not None
+    assert Reader().text(C2S, found) == "hello"
 
 
 @pytest.mark.parametrize(

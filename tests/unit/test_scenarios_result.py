@@ -80,3 +80,9 @@ def test_result_about_is_the_first_paragraph_of_the_readme(tmp_path: Path) -> No
     assert about(str(tmp_path / "scenario.yaml")) == ""
     (tmp_path / "README.md").write_text("# title\n\nIt breaks\nat once.\n\nMore.\n")
     assert about(str(tmp_path / "scenario.yaml")) == "It breaks at once."
+
+
+def test_result_is_not_about_what_happens_to_lie_beside_the_file(tmp_path: Path) -> None:
+    """A scenario of one's own, saved in a project's folder, is not explained by the project's README."""
+    (tmp_path / "README.md").write_text("# project\n\nSells carrots.\n")
+    assert about(str(tmp_path / "my-scenario.yaml")) == ""

@@ -93,14 +93,16 @@ def test_runs_name_that_fits_several_or_none_is_an_error_that_lists_them() -> No
         (folder / "result.json").write_text("{}")
     with pytest.raises(ArgumentError, match="expected one run, got 'one' which fits"):
         find_run("one")
-    with pytest.raises(ArgumentError, match=f"got 'two'; there are: .*{folders[0].name}"):
+    with pytest.raises(ArgumentError, match=f"got 'two'; the newest are .*{folders[0].name}"):
         find_run("two")
 
 
 def test_runs_unfinished_one_is_not_found() -> None:
-    """A run without a result has nothing to show."""
-    finished_run("broken")
-    with pytest.raises(ArgumentError, match="none yet: tamperlab run SCENARIO"):
+    """A run without a result has nothing to show; that the newest is one is said by its name."""
+    with pytest.raises(ArgumentError, match="got 'latest'; there is none yet: tamperlab run SCENARIO"):
+        find_run("latest")
+    broken = finished_run("broken")
+    with pytest.raises(ArgumentError, match=f"got {broken.name}, which is a shell or was interrupted; there"):
         find_run("latest")
 
 
