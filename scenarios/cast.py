@@ -10,12 +10,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from lab.clients.base import Action, Target
 from lab.host import Host
 from lab.lab import Lab
-from lab.services import dns, dovecot, mail_embedded, mail_postfix, misbehaving, quic, ssh, vpn, web
+from lab.services import (
+    dns,
+    dovecot,
+    ike,
+    l2tp,
+    mail_embedded,
+    mail_postfix,
+    misbehaving,
+    pptp,
+    quic,
+    ssh,
+    vpn,
+    web,
+    wireguard,
+)
 from lab.services.base import Service
 from lab.services.dns import Addresses
 from lab.services.pki import Pki
@@ -26,6 +41,16 @@ WEB_ALIASES = (
     "blocked.example", "www.blocked.example", "other.example", "adult.example", "webmail.example",
 )  # fmt: skip
 """Names besides its own for which the web server has a certificate: those that boxes block, and one that none does."""
+IDENTITIES: Mapping[str, str] = MappingProxyType(
+    {"ssh": "ssh", "openvpn": "vpn", "openvpn-tcp": "vpn", "ike": "ike", "wireguard": "wireguard"}
+)
+"""Client -> the service that lets in only whom it knows, and says in its facts with which `identity_file`."""
+_VPNS_WITH_CERTIFICATES = {"vpn": vpn.start, "ike": ike.start}
+_OTHER_VPNS = {"l2tp": l2tp.start, "pptp": pptp.start}
+ON_HOST_OF: Mapping[str, str] = MappingProxyType(
+    {"imap": "mail", "quic": "web"} | dict.fromkeys(("vpn", "ike", "l2tp", "pptp", "wireguard"), "vpn")
+)
+"""Service -> the host it lives on, where that is not called like itself."""
 STEP_HEADER = "X-Tamperlab-Step"
 """Header line of every mail a step sends, `world/family/step`: by it a delivered mail is known, whoever took it."""
 
@@ -96,11 +121,12 @@ class Cast:
         target: dict[str, Any] = {"user": user, "password": PASSWORD if step.login else None}
         if step.timeout_ns is not None:
             target["time_limit_s"] = step.timeout_ns / 1e9
-        if (service := self.services.get("ssh")) is not None and host_of(step.to) == "ssh":
-            target["user"] = service.facts["user"]
-            target |= {key: Path(str(service.facts[key])) for key in ("identity_file", "known_hosts")}
-        if (service := self.services.get("vpn")) is not None and TARGETS[step.to][0] == "vpn":
-            target["identity_file"] = Path(str(service.facts["identity_file"]))
+        if (service := self.services.get(IDENTITIES.get(step.client, ""))) is not None:
+            facts: dict[str, Any] = service.facts
+            own = facts.get("identity_files", {}).get(peer_name(step.on, family))
+            target["identity_file"] = Path(own or facts["identity_file"])
+            target["known_hosts"] = Path(facts["known_hosts"]) if "known_hosts" in facts else None
+            target["user"] = facts.get("user", user)
         return Target(
             server_name=step.to, directory=directory, family=cast(Literal[4, 6], family), port=step.port,
             ca_file=(self.pki if step.trust else Pki(directory / "stranger")).ca_file, sender=sender,
@@ -145,6 +171,11 @@ def server_hosts(scenario: Scenario) -> list[str]:
 MAIL_DOMAINS = ("mail.example", "provider.example")
 
 
+def peer_name(subscriber: str, family: int) -> str:
+    """What the WireGuard server calls a subscriber's client."""
+    return f"{subscriber}-ipv{family}"
+
+
 def mail_domain(host: str) -> str:
     return "provider.example" if host == "provider" else "mail.example"
 
@@ -169,11 +200,15 @@ def start_cast(scenario: Scenario, lab: Lab, directory: Path) -> Cast:
     for name, program in scenario.services.items():
         if name == "dns":
             continue
-        host_name = {"imap": "mail", "quic": "web"}.get(name, name)
+        host_name = ON_HOST_OF.get(name, name)
         host, folder = lab.hosts[host_name], directory / name
         server_name = next(server for server, (at, _) in TARGETS.items() if at == host_name)
         if name == "imap" and scenario.services.get("mail") == "postfix":
             continue  # Postfix brings Dovecot along, on the same ports
+        if name == "wireguard":
+            peers = [peer_name(on, family) for on in lab.topology.subscribers for family in (4, 6)]
+            services[name] = wireguard.start(host, folder, peers=peers)
+            continue
         settings = scenario.settings.get(name, {})
         services[name] = _start(name, program, host, folder, server_name, pki, settings)
         if name in ("mail", "provider"):
@@ -194,9 +229,12 @@ def _start(
         return ssh.start(host, folder)
     if name == "peer":
         return misbehaving.start(host, folder, behaviour=program, server_name=server_name)
-    if name == "vpn":
+    if name in _VPNS_WITH_CERTIFICATES:
         server, client = pki.issue([server_name]), pki.issue(["client.example"])
-        return vpn.start(host, folder, ca_file=pki.ca_file, certificate=server, client=client)
+        start_vpn = _VPNS_WITH_CERTIFICATES[name]
+        return start_vpn(host, folder, ca_file=pki.ca_file, certificate=server, client=client)
+    if name in _OTHER_VPNS:
+        return _OTHER_VPNS[name](host, folder)
     if name == "web":
         return web.start(
             host, folder, server_name=server_name, certificate=pki.issue([server_name, *WEB_ALIASES])

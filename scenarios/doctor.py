@@ -25,6 +25,11 @@ OPTIONAL_PROGRAMS = {
     "msmtp": "msmtp",
     "curl": "curl",
     "openssl": "openssl",
+    "openvpn": "openvpn",
+    "swanctl": "strongswan-charon strongswan-swanctl libstrongswan-standard-plugins",
+    "xl2tpd": "xl2tpd",
+    "pptp": "pptp-linux",
+    "pptpd": "pptpd",
     "tshark": "tshark",
     "newuidmap": "uidmap",
 }

@@ -109,7 +109,8 @@ def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
     time_scale = optional(fields, "time_scale", lambda n: read_time_scale(reader, n), 1.0)
     box = _BoxReader(reader, path, slug, topology, time_scale)
     middlebox = optional(fields, "middlebox", box.read, None)
-    play = Play(topology, services, middlebox, box.profiles)
+    families = FAMILIES[optional(fields, "family", lambda n: reader.word(n, FAMILIES), "both")]
+    play = Play(topology, services, middlebox, box.profiles, families)
     steps = optional(fields, "steps", lambda n: read_steps(reader, n, play), ())
     expect = optional(fields, "expect", lambda n: read_expectations(reader, n, play, steps), ())
     main = Main(steps, expect, truth)
@@ -124,7 +125,7 @@ def _read_scenario(reader: Reader, root: Node, path: Path) -> Scenario:
         steps=steps,
         expect=main.whole_expect(middlebox),
         controls=optional(fields, "controls", lambda n: read_controls(reader, n, play, main, box.read), ()),
-        families=FAMILIES[optional(fields, "family", lambda n: reader.word(n, FAMILIES), "both")],
+        families=families,
         path=str(path),
         truth=truth,
         settings=settings,

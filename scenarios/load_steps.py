@@ -42,7 +42,11 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
         "imap": frozenset({110, 143, 993, 995}),
         "web": frozenset({80, 443}),
         "ssh": frozenset({22}),
-        "vpn": frozenset({5000}),
+        "vpn": frozenset({443, 5000}),
+        "ike": frozenset({500}),
+        "l2tp": frozenset({17010}),
+        "pptp": frozenset({1723}),
+        "wireguard": frozenset({15820}),
         "dns": frozenset({53}),
         "quic": frozenset({443}),
         "peer": frozenset({443, 587, 7000}),
@@ -70,12 +74,14 @@ class Play:
     """What steps and expectations may refer to.
 
     profiles: by name, all that the scenario has named so far; grows while its controls are read
+    families: IP versions that it is played over
     """
 
     topology: Topology
     services: Mapping[str, str]
     middlebox: Middlebox | None
     profiles: Mapping[str, Profile]
+    families: tuple[int, ...] = (4, 6)
 
     @property
     def subscribers(self) -> tuple[str, ...]:
@@ -153,12 +159,7 @@ def change_step(reader: Reader, fields: Mapping[str, Node], step: Step, play: Pl
     step = replace(
         step,
         on=optional(fields, "on", lambda n: reader.word(n, may_be_on), step.on),
-        client=optional(
-            fields,
-            "client",
-            lambda n: reader.word(n, sorted(CLIENTS), what="a client of the lab"),
-            step.client,
-        ),
+        client=optional(fields, "client", lambda n: _client(reader, n, play), step.client),
         to=optional(fields, "to", lambda n: reader.word(n, may_go_to), step.to),
         port=port,
         timeout_ns=optional(fields, "timeout", lambda n: reader.duration_ns(n, at_least=1), step.timeout_ns),
@@ -168,6 +169,15 @@ def change_step(reader: Reader, fields: Mapping[str, Node], step: Step, play: Pl
         script=optional(fields, "script", lambda n: read_script(reader, n, play.nodes), step.script),
     )
     return replace(step, ask=read_ask(reader, fields, step.ask, step.client))
+
+
+def _client(reader: Reader, node: Node, play: Play) -> str:
+    name = reader.word(node, sorted(CLIENTS), what="a client of the lab")
+    unknown = set(play.families) - set(CLIENTS[name].families) if name in CLIENTS else set()
+    if unknown:
+        got = f"{name}, which knows no IPv{min(unknown)}"
+        reader.problem(node, "a client for every IP version of the scenario", "write family: ipv4", got=got)
+    return name
 
 
 def _path(reader: Reader, node: Node) -> str:

@@ -24,6 +24,10 @@ SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "web": ("nginx",),
         "ssh": ("openssh",),
         "vpn": ("openvpn",),
+        "ike": ("strongswan",),
+        "l2tp": ("xl2tpd",),
+        "pptp": ("pptpd",),
+        "wireguard": ("mitmproxy",),
         "dns": ("dnsmasq",),
         "quic": ("aioquic",),
         "imap": ("dovecot",),
@@ -33,7 +37,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 """Service -> the programs that can play it. Each has the host of its name, except imap, which lives on host `mail`,
-and quic, which lives on `web`.
+quic, which lives on `web`, and the VPNs, which all live on `vpn`.
 dns runs in every lab; named here, steps can go to it, and its host is captured.
 
 peer: a server that does one thing, and that often badly (`lab.services.misbehaving`).
@@ -68,7 +72,7 @@ TARGETS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "smtp.provider.example": ("provider", ("provider",)),
         "web.example": ("web", ("web", "quic")),
         "ssh.example": ("ssh", ("ssh",)),
-        "vpn.example": ("vpn", ("vpn",)),
+        "vpn.example": ("vpn", ("vpn", "ike", "l2tp", "pptp", "wireguard")),
         "dns.example": ("dns", ("dns",)),
         "peer.example": ("peer", ("peer",)),
     }

@@ -2,6 +2,8 @@
 # install-packages.sh PACKAGE...            (root) installs them and nothing more
 # install-packages.sh --missing PACKAGE...  prints those that are not installed
 #
+# A package with a question mark behind it (pptpd?) is wanted only where the system has it and gives up nothing for it.
+#
 # The only script of this project that changes the machine. It keeps these promises:
 # - no service is started while it installs, and none that was not there before is left enabled;
 # - a service that was there before is neither stopped, restarted nor reconfigured;
@@ -15,9 +17,26 @@ saved=$policy.before-tamperlab
 is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) = installed ]]; }
 installed_packages() { dpkg-query -W -f '${binary:Package} ${db:Status-Status}\n' | sed -n 's/ installed$//p' | sort; }
 
+can_be_had() { apt-get install --simulate --no-install-recommends --no-remove "$@" >/dev/null 2>&1; }
+lists_are_there() { compgen -G "${TAMPERLAB_APT_LISTS:-/var/lib/apt/lists}/*Packages*" >/dev/null; }
+
+# wanted_of PACKAGE...: their names, without those that need not be had and cannot.
+wanted_of() {
+    local package
+    for package in "$@"; do
+        [[ $package != *\? ]] || can_be_had "${package%\?}" || continue
+        echo "${package%\?}"
+    done
+}
+
 if [ "${1:-}" = --missing ]; then
     shift
-    for package in "$@"; do is_installed "$package" || echo "$package"; done
+    for package in "$@"; do
+        if is_installed "${package%\?}"; then continue; fi
+        # Without apt's lists nobody knows yet what can be had.
+        [[ $package != *\? ]] || ! lists_are_there || can_be_had "${package%\?}" || continue
+        echo "$package"
+    done
     exit 0
 fi
 
@@ -70,14 +89,17 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 forbid_services
 
+required=()
+for package in "$@"; do [[ $package = *\? ]] || required+=("$package"); done
 updated=no
-if ! apt-get install --simulate --no-install-recommends "$@" >/dev/null 2>&1; then
+if ! lists_are_there || ! can_be_had "${required[@]}"; then
     apt-get update --quiet
     updated=yes
 fi
-if ! apt_install "$@"; then
-    if [ "$updated" = yes ] || ! { apt-get update --quiet && apt_install "$@"; }; then
-        echo "expected apt to install $*, got the error above; if it cannot find one of them on Ubuntu, run:" \
+mapfile -t wanted < <(wanted_of "$@")
+if [ "${#wanted[@]}" -gt 0 ] && ! apt_install "${wanted[@]}"; then
+    if [ "$updated" = yes ] || ! { apt-get update --quiet && apt_install "${wanted[@]}"; }; then
+        echo "expected apt to install ${wanted[*]}, got the error above; if it cannot find one of them on Ubuntu, run:" \
             "sudo add-apt-repository universe" >&2
         exit 3
     fi

@@ -1,5 +1,6 @@
 # The system packages of each group, for Debian 12 and 13, Ubuntu 22.04 and 24.04. Read by setup.sh.
 # A group is what one kind of make target needs; `core` is enough for a scenario with the embedded mail server.
+# What has a question mark behind it is left out where a system does not have it, or would have to give up another for it.
 
 packages_core=(
     mininet                 # hosts, links, routers; comes with its own mnexec
@@ -20,6 +21,9 @@ packages_servers=(
     swaks libnet-ssleay-perl libio-socket-inet6-perl        # without them swaks has no TLS, no IPv6
     msmtp
     openvpn
+    "strongswan-charon?" "strongswan-swanctl?" "libstrongswan-standard-plugins?"   # IKE
+    "xl2tpd?"
+    "pptp-linux?" "pptpd?"                                  # pptpd: not in Ubuntu 24.04
 )
 packages_test=(
     tshark                  # the independent oracle

@@ -118,7 +118,7 @@ install_system_packages "${missing_groups[@]}"
 make_environment
 extras=()
 for group in "${missing_groups[@]}"; do
-    case $group in test | dev) extras+=("$group") ;; esac
+    case $group in servers | test | dev) extras+=("$group") ;; esac
 done
 is_done core && [ "${#extras[@]}" = 0 ] || install_python_packages "$(IFS=,; echo "${extras[*]}")"
 for group in "${missing_groups[@]}"; do echo "$fingerprint" >".venv/.set-up-$group"; done

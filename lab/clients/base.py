@@ -149,7 +149,7 @@ class ClientResult:
 class Client:
     """A driver in one of its modes. port: where it goes unless the target says otherwise.
 
-    takes: what it can be told besides (`Target.ask`). transport: tcp or udp.
+    takes: what it can be told besides (`Target.ask`). transport: tcp or udp. families: IP versions that it knows.
     """
 
     name: str
@@ -157,6 +157,7 @@ class Client:
     run: Callable[[Host, Target], ClientResult]
     takes: frozenset[str] = frozenset()
     transport: str = "tcp"
+    families: tuple[Family, ...] = (4, 6)
 
 
 @dataclass(frozen=True, slots=True)

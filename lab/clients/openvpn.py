@@ -1,17 +1,15 @@
-"""OpenVPN as a client, over UDP: as far as both ends have proved themselves, then it leaves.
+"""OpenVPN as a client, over UDP and over TCP: as far as both ends have proved themselves, then it leaves.
 
-It carries nothing (`--dev null`), so it needs no tunnel device and no root. By itself it would try for
-ever; the time limit ends it.
+It carries nothing (`--dev null`), so it needs no tunnel device and no root. By itself it would try again for ever; it
+is given one try.
 
 Source: openvpn(8).
 """
 
 from __future__ import annotations
 
-import os
-import selectors
-import subprocess
-import time
+import re
+from functools import partial
 
 from lab.clients.base import (
     Client,
@@ -23,17 +21,18 @@ from lab.clients.base import (
     outcome_of_text,
     program_version,
 )
+from lab.clients.watched import watch_program
 from lab.host import Host
-from lab.services.base import end_process, find_program
-from lab.services.vpn import PORT
+from lab.services.base import find_program
+from lab.services.vpn import PORT, TCP_PORT
 
-_READ_BYTES = 65_536
-STARTS_WITHIN_S = 10.0
-"""It needs a tenth of a second on an idle machine (chosen)."""
 _TRIES = "link remote:"
-"""It has its socket and sends."""
+"""It has its socket, over TCP its connection, and sends."""
 _UP = "Peer Connection Initiated with"
 _DISTRUSTED = ("VERIFY ERROR", "certificate verify failed", "TLS_ERROR: BIO read tls_read_plaintext error")
+_ENDED = re.compile(r"Connection reset, restarting \[(-?\d+)\]")
+"""What reading over TCP gave in the end: 0 at the end of the stream, -1 for an error."""
+_TRIES_AGAIN = "process restarting"
 
 
 def classify(done: Finished) -> Outcome:
@@ -44,51 +43,31 @@ def classify(done: Finished) -> Outcome:
         return Outcome.TLS_ERROR
     if done.exit_status is None or "TLS key negotiation failed" in done.output:
         return outcome_of_text(done.output) or Outcome.TIMEOUT
+    if (ended := _ENDED.search(done.output)) is not None:
+        return Outcome.CONNECTION_CLOSED if ended[1] == "0" else Outcome.CONNECTION_RESET
     return outcome_of_text(done.output) or Outcome.FAILED
 
 
-def run(host: Host, target: Target) -> ClientResult:
+def run(host: Host, target: Target, *, transport: str) -> ClientResult:
     """Shake hands with the target; `target.identity_file` has chain and key to prove oneself with."""
     program = find_program("openvpn", package="openvpn")
     workplace = Workplace.make(target, "openvpn")
+    port = target.port or (PORT if transport == "udp" else TCP_PORT)
+    protocol = f"{transport}{target.family or ''}" + ("-client" if transport == "tcp" else "")
     argv = [
         program, "--dev", "null", "--tls-client", "--nobind", "--verb", "3",
-        "--remote", target.server_name, str(target.port or PORT), "--proto", f"udp{target.family or ''}",
+        "--remote", target.server_name, str(port), "--proto", protocol,
         "--ca", str(target.ca_file), "--cert", str(target.identity_file), "--key", str(target.identity_file),
         "--remote-cert-tls", "server", "--verify-x509-name", target.server_name, "name",
     ]  # fmt: skip
-    begin = time.monotonic()
-    process = host.popen(
-        argv, cwd=workplace.directory, env=workplace.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+    done = watch_program(
+        host, argv, workplace=workplace, tries=_TRIES, decided_by=(_UP, *_DISTRUSTED, _TRIES_AGAIN),
+        time_limit_s=target.time_limit_s,
     )  # fmt: skip
-    text, in_time = _read_until_known(process, target.time_limit_s)
-    end_process(process)
-    done = Finished(tuple(argv), process.returncode if in_time else None, time.monotonic() - begin, text, "")
     return done.result(classify(done), program_version(program))
 
 
-def _read_until_known(process: subprocess.Popen[bytes], limit_s: float) -> tuple[str, bool]:
-    """What it printed until it was connected, distrusted or ended; False if the time was over before.
-
-    limit_s: how long it may try. It counts from the moment at which it begins to, however long its start has taken.
-    """
-    deadline = time.monotonic() + STARTS_WITHIN_S + limit_s
-    trying = False
-    assert process.stdout is not None
-    output = process.stdout.fileno()  # without a buffer in which lines could wait unseen
-    text = ""
-    with selectors.DefaultSelector() as selector:
-        selector.register(output, selectors.EVENT_READ)
-        while selector.select(max(deadline - time.monotonic(), 0)):
-            piece = os.read(output, _READ_BYTES).decode(errors="replace")
-            text += piece
-            if not piece or any(words in text for words in (_UP, *_DISTRUSTED)):
-                return text, True
-            if not trying and _TRIES in text:
-                trying = True
-                deadline = time.monotonic() + limit_s
-    return text, False
-
-
-CLIENTS = (Client("openvpn", PORT, run, transport="udp"),)
+CLIENTS = (
+    Client("openvpn", PORT, partial(run, transport="udp"), transport="udp"),
+    Client("openvpn-tcp", TCP_PORT, partial(run, transport="tcp")),
+)

@@ -10,8 +10,11 @@ from lab.clients import (
     curl_smtp,
     curl_web,
     dig,
+    ike,
+    l2tp,
     msmtp,
     openvpn,
+    pptp,
     python_smtplib,
     quic,
     s_client,
@@ -19,12 +22,13 @@ from lab.clients import (
     swaks,
     tcp_probe,
     tcp_script,
+    wireguard,
 )
 from lab.clients.base import Client
 
 _DRIVERS = (
-    python_smtplib, swaks, msmtp, curl_smtp, curl_mailbox, curl_web, dig, openvpn, quic, s_client, ssh,
-    tcp_probe, tcp_script,
+    python_smtplib, swaks, msmtp, curl_smtp, curl_mailbox, curl_web, dig, ike, l2tp, openvpn, pptp,
+    quic, s_client, ssh, tcp_probe, tcp_script, wireguard,
 )  # fmt: skip
 
 CLIENTS: Mapping[str, Client] = MappingProxyType(

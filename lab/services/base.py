@@ -47,14 +47,12 @@ class Port:
     transport: str = "tcp"
 
 
-def find_program(name: str, *, package: str) -> str:
+def find_program(name: str, *, package: str, path: str = SYSTEM_PATH) -> str:
     """Absolute path of a program. LabError names the Debian package that brings it."""
-    path = shutil.which(name, path=SYSTEM_PATH)
-    if path is None:
-        raise LabError(
-            f"expected the program {name}, got none on {SYSTEM_PATH}", f"apt-get install {package}"
-        )
-    return path
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise LabError(f"expected the program {name}, got none on {path}", f"apt-get install {package}")
+    return found
 
 
 def listening_ports(pid: int) -> set[Port]:
@@ -145,6 +143,16 @@ def end_process(process: subprocess.Popen[bytes], timeout_s: float = TERMINATE_T
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def with_own_run(argv: Sequence[str]) -> list[str]:
+    """The same program with an empty /run that no other sees.
+
+    For programs with one fixed file there, a process ID or a socket: all hosts of the lab share a /run, and one's
+    program would take another's for its own.
+    """
+    mounted = 'mount -t tmpfs -o mode=755 run /run && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", mounted, "sh", *argv]
 
 
 def start_process(host: Host, argv: Sequence[str], directory: Path) -> subprocess.Popen[bytes]:

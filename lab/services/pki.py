@@ -23,6 +23,12 @@ class Certificate:
     chain: Path
     key: Path
 
+    def write_bundle(self, file: Path) -> Path:
+        """Chain and key in one PEM file, mode 600, for programs that take it so; returns it."""
+        file.touch(mode=0o600)
+        file.write_bytes(self.chain.read_bytes() + self.key.read_bytes())
+        return file
+
 
 class Pki:
     """One certificate authority and what it issued, as PEM files below `directory`.
@@ -36,10 +42,16 @@ class Pki:
         self.ca_file = directory / "ca.pem"
         self._authority = trustme.CA(organization_name="tamperlab", organization_unit_name="one run only")
         self._authority.cert_pem.write_to_path(str(self.ca_file))
+        self._issued: dict[tuple[str, ...], Certificate] = {}
 
     def issue(self, names: Iterable[str]) -> Certificate:
-        """A server certificate for all `names`; its files are called after the first of them."""
+        """A certificate for all `names`, always the same one; its files are called after the first of them."""
         names = tuple(names)
+        if names not in self._issued:
+            self._issued[names] = self._issue(names)
+        return self._issued[names]
+
+    def _issue(self, names: tuple[str, ...]) -> Certificate:
         issued = self._authority.issue_cert(*names, common_name=names[0])
         chain, key = self.directory / f"{names[0]}.pem", self.directory / f"{names[0]}.key"
         for number, certificate in enumerate(issued.cert_chain_pems):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from typing import Any
@@ -15,14 +16,33 @@ from tests.e2e.conftest import Terminal
 SLUGS = scenario_slugs()
 WITH_MAIL = [slug for slug in SLUGS if "mail" in load_scenario(slug).services]
 
+PROGRAMS = {
+    "nginx": ("nginx",),
+    "openssh": ("sshd",),
+    "dovecot": ("dovecot",),
+    "openvpn": ("openvpn",),
+    "strongswan": ("swanctl", "/usr/lib/ipsec/charon"),
+    "xl2tpd": ("xl2tpd",),
+    "pptpd": ("pptpd", "pptp"),
+}
+"""Of a service -> what must be installed for it, at both ends."""
+
+
+def has_wireguard() -> bool:
+    """Whether both of its implementations are there."""
+    return all(importlib.util.find_spec(module) is not None for module in ("mitmproxy_rs", "wireguard"))
+
 
 def skip_without_servers(slug: str, *, postfix: bool) -> None:
     """A scenario with real servers is skipped where they are not installed; `make test` installs them."""
-    programs = {"nginx": "nginx", "openssh": "sshd", "dovecot": "dovecot", "openvpn": "openvpn"}
-    needed = [programs[name] for name in load_scenario(slug).services.values() if name in programs]
-    for program in [*needed, *(["postfix", "dovecot"] if postfix else [])]:
+    programs = load_scenario(slug).services.values()
+    needed = {name: PROGRAMS[name] for name in programs if name in PROGRAMS}
+    needed |= {"postfix": ("postfix", "dovecot")} if postfix else {}
+    for program in (name for names in needed.values() for name in names):
         if shutil.which(program, path=program_path()) is None:
-            pytest.skip(f"{program} is not installed; make setup-servers installs it")
+            pytest.skip(f"no {program}; make setup-servers installs it where the system has it")
+    if "mitmproxy" in programs and not has_wireguard():
+        pytest.skip("no WireGuard for this kind of processor")
 
 
 def play(terminal: Terminal, *arguments: str) -> dict[str, Any]:

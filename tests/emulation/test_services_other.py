@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from lab.clients.base import Outcome
-from lab.services import dovecot, mail_embedded, ssh, vpn, web
+from lab.services import dovecot, mail_embedded, ssh, web
 from lab.services.base import Service, find_program
-from lab.services.pki import Pki
 from tests.emulation.mail_world import NAME, USERS, MailWorld, mail_world
 
 USERS_OF_THE_LAB = pytest.mark.parametrize("user", ["root", "mapped", "ordinary"])
@@ -102,27 +101,6 @@ def test_ssh_server_lets_in_who_has_the_key(user: str, family: int, run_dir: Pat
         )
         (run_dir / "other_hosts").write_text("* " + (run_dir / "other.pub").read_text())
         assert world.run("ssh", **login | {"known_hosts": run_dir / "other_hosts"}).outcome is Outcome.FAILED
-
-
-@pytest.mark.skipif(
-    not Path("/usr/sbin/openvpn").exists(), reason="OpenVPN is optional: `make setup-servers`; CI has it"
-)
-@pytest.mark.sandboxed
-@USERS_OF_THE_LAB
-@pytest.mark.parametrize("family", [4, 6])
-def test_vpn_comes_up_for_who_can_prove_himself(user: str, family: int, run_dir: Path) -> None:
-    """Without root and without a tunnel device; a server of somebody else's is distrusted."""
-    with mail_world(run_dir) as world:
-        client = world.pki.issue(["client.example"])
-        service = vpn.start(
-            world.lab.hosts["mail"], run_dir / "vpn",
-            ca_file=world.pki.ca_file, certificate=world.certificate, client=client,
-        )  # fmt: skip
-        world.serve(service)
-        known = {"identity_file": Path(str(service.facts["identity_file"])), "family": family}
-        assert world.run("openvpn", **known).outcome is Outcome.CONNECTED
-        stranger = Pki(run_dir / "stranger").ca_file
-        assert world.run("openvpn", **known, ca_file=stranger).outcome is Outcome.TLS_ERROR
 
 
 @pytest.mark.sandboxed

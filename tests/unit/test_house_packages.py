@@ -23,8 +23,8 @@ FAKES = {
     "apt-get": """
         echo "apt-get $*" >>"$FAKE/log"
         case " $* " in
-            *' update '*) touch "$FAKE/lists" ;;
-            *' --simulate '*) [ -e "$FAKE/lists" ] ;;
+            *' update '*) touch "$FAKE/lists" "$FAKE/some_Packages" ;;
+            *' --simulate '*) [ -e "$FAKE/lists" ] && [[ " $* " != *' unheard-of '* ]] ;;
             *) cp "$POLICY" "$FAKE/policy-seen"
                [ ! -e "$FAKE/fail" ] || exit 100
                [ ! -e "$FAKE/wait" ] || { echo up; read -r _ <"$FAKE/wait"; }
@@ -55,9 +55,10 @@ class Machine:
             fake.chmod(0o755)
         (folder / "installed").write_text("openssh-server\n")
         (folder / "lists").touch()
+        (folder / "some_Packages").touch()
         self.env = os.environ | {
             "PATH": f"{folder / 'bin'}:/usr/bin:/bin", "FAKE": str(folder), "POLICY": str(self.policy),
-            "TAMPERLAB_POLICY": str(self.policy),
+            "TAMPERLAB_POLICY": str(self.policy), "TAMPERLAB_APT_LISTS": str(folder),
         }  # fmt: skip
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -155,6 +156,31 @@ def test_packages_lists_are_fetched_only_when_apt_does_not_know_a_package(machin
     (machine.folder / "lists").unlink()
     machine.run("postfix")
     assert sum(" update " in f"{line} " for line in machine.log()) == 1
+
+
+def test_packages_with_a_question_mark_are_installed_only_where_they_can_be_had(machine: Machine) -> None:
+    """What a system does not have is neither missing nor asked for; what it has is as wanted as any other."""
+    wanted = ("nginx", "postfix?", "unheard-of?", "openssh-server?")
+    assert machine.run("--missing", *wanted).stdout.split() == ["nginx", "postfix?"]
+    assert machine.run(*wanted).returncode == 0
+    (install,) = [line for line in machine.log() if "--yes" in line]
+    assert install.endswith(" nginx postfix openssh-server")
+
+
+def test_packages_with_a_question_mark_alone_are_no_reason_to_fail(machine: Machine) -> None:
+    """Nothing is left to install, and that is fine."""
+    assert machine.run("unheard-of?").returncode == 0
+    assert not any("--yes" in line for line in machine.log())
+
+
+def test_packages_without_lists_all_are_missing_and_lists_are_fetched(machine: Machine) -> None:
+    """On a fresh machine nobody knows yet what can be had: it is found out when something is installed."""
+    for name in ("lists", "some_Packages"):
+        (machine.folder / name).unlink()
+    assert machine.run("--missing", "nginx", "unheard-of?").stdout.split() == ["nginx", "unheard-of?"]
+    assert machine.run("nginx", "unheard-of?").returncode == 0
+    assert sum(" update " in f"{line} " for line in machine.log()) == 1
+    assert machine.run("--missing", "nginx", "unheard-of?").stdout == ""
 
 
 def test_packages_without_root_change_nothing(machine: Machine) -> None:

@@ -65,3 +65,20 @@ def test_private_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     """Servers refuse keys that others may read."""
     key = Pki(tmp_path).issue(["mail.example"]).key
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_certificate_for_the_same_names_is_the_same(tmp_path: Path) -> None:
+    """Two servers on one host prove themselves by one key: a second one would take the first one's file away."""
+    pki = Pki(tmp_path)
+    certificate = pki.issue(["vpn.example"])
+    key = certificate.key.read_bytes()
+    assert pki.issue(["vpn.example"]) is certificate
+    assert certificate.key.read_bytes() == key
+
+
+def test_bundle_has_chain_and_key_and_is_its_owners(tmp_path: Path) -> None:
+    """A client that is given one file can prove itself with it."""
+    pki = Pki(tmp_path)
+    bundle = pki.issue(["mail.example"]).write_bundle(tmp_path / "bundle.pem")
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
+    handshake(Certificate(("mail.example",), bundle, bundle), pki.ca_file, "mail.example")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from middlebox.dissect.wireguard import WireguardDissector
@@ -23,6 +25,37 @@ def test_handshake_and_data_have_type_and_indices() -> None:
         "wg.receiver": [1],
         "wg.counter": [7],
     }
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("wireguard") is None,
+    reason="no WireGuard for this kind of processor; make setup-servers installs it",
+)
+def test_handshake_of_another_implementation_is_read_as_it_says() -> None:
+    """py-wg's indices are those that it chose, also in a cookie reply and in the messages that follow."""
+    from wireguard import Handshake, Initiator, KeyPair, PrivateKey
+
+    client, server = PrivateKey.generate(), PrivateKey.generate()
+    asking, answering = Handshake(client, server.public_key), Handshake(server, client.public_key)
+    dissector = WireguardDissector(None)
+    request = asking.encode_handshake_req()
+    assert feed(dissector, C, request) == {"wg": [True], "wg.type": [1], "wg.sender": [asking.src_ident]}
+    answering.decode_handshake_req(request)
+    cookie = answering.encode_cookie_reply(b"192.0.2.11")
+    assert feed(dissector, S, cookie) == {"wg": [True], "wg.type": [3], "wg.receiver": [asking.src_ident]}
+    response = answering.encode_handshake_res()
+    assert feed(dissector, S, response) == {
+        "wg": [True], "wg.type": [2], "wg.sender": [answering.src_ident], "wg.receiver": [asking.src_ident],
+    }  # fmt: skip
+    asking.decode_handshake_res(response)
+    initiator = Initiator(client, server.public_key)
+    asking.derive_keypair(keys := KeyPair())
+    initiator.curr_keypair, initiator.state_connected = keys, True
+    for counter in range(2):
+        initiator.encode_transport(b"a datagram")
+        assert feed(dissector, C, initiator.staged_outbound.popleft()) == {
+            "wg": [True], "wg.type": [4], "wg.receiver": [answering.src_ident], "wg.counter": [counter],
+        }  # fmt: skip
 
 
 def test_data_without_a_handshake_is_not_reported_but_waited_for() -> None:

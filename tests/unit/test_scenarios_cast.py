@@ -31,10 +31,11 @@ def store(directory: Path, number: int, text: str) -> None:
 
 
 def test_cast_hosts_are_those_that_the_services_live_on() -> None:
-    """The name server always; imap lives on the host of mail."""
+    """The name server always; imap lives on the host of mail, and all VPNs on one."""
     assert server_hosts(load_scenario("starttls-block")) == ["dns", "mail"]
     assert server_hosts(load_scenario("any-destination")) == ["dns", "mail", "provider"]
     assert server_hosts(load_scenario("unaffected")) == ["dns", "mail", "web", "ssh"]
+    assert server_hosts(load_scenario("tmobile-uk-2012-vpn-dialup")) == ["dns", "vpn"]
 
 
 def test_cast_target_reads_later_by_the_clock_of_the_boxs_memory(cast: Cast, tmp_path: Path) -> None:
@@ -61,6 +62,31 @@ def test_cast_target_follows_the_step(cast: Cast, tmp_path: Path) -> None:
     assert (target.port, target.time_limit_s, target.password) == (25, 3.0, None)
     assert (target.sender, target.recipient) == ("alice@provider.example", "bob@provider.example")
     assert mail_domain("provider") == "provider.example"
+
+
+def test_cast_target_has_the_identity_that_its_client_needs(cast: Cast, tmp_path: Path) -> None:
+    """A VPN client has its own server's, WireGuard's one for each subscriber and IP version; others have none."""
+    facts: dict[str, dict[str, object]] = {
+        "vpn": {"identity_file": "/vpn.pem"},
+        "ike": {"identity_file": "/ike.pem"},
+        "wireguard": {"identity_files": {"sim1-ipv4": "/1-4", "sim1-ipv6": "/1-6", "sim2-ipv4": "/2-4"}},
+    }
+    cast.services = {
+        name: Service(name, tmp_path, [], (), tmp_path / "log", known) for name, known in facts.items()
+    }
+
+    def identity(on: str, client: str, family: int) -> str:
+        step = Step("s", on, client, to="vpn.example")
+        return str(cast.target(step, family=family, world="scenario", directory=tmp_path).identity_file)
+
+    assert [identity("sim1", client, 4) for client in ("openvpn", "openvpn-tcp", "ike", "l2tp")] == [
+        "/vpn.pem", "/vpn.pem", "/ike.pem", "None",
+    ]  # fmt: skip
+    assert [identity(*who) for who in (("sim1", "wireguard", 4), ("sim1", "wireguard", 6))] == [
+        "/1-4",
+        "/1-6",
+    ]
+    assert identity("sim2", "wireguard", 4) == "/2-4"
 
 
 def test_cast_delivered_mails_are_counted_by_world_and_ip_version(cast: Cast, tmp_path: Path) -> None:

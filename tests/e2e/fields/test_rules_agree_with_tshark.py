@@ -7,6 +7,7 @@ Rules with fields of our own are not for Wireshark, and are listed by `tamperlab
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
 from middlebox.packet import PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_UDP, decode
-from scenarios.captures import read_capture
+from scenarios.captures import Captured, read_capture
 from scenarios.load import load_scenario, scenario_slugs
 from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import INSIDE, Run, is_from
@@ -35,6 +36,7 @@ READ_OTHERWISE = {
     "turkmenistan": "the same packet twice without a connection: tshark dissects once what is sent again",
     "tspu-throttle": "names behind something else: tshark looks for TLS anew in each segment",
     "tmobile-uk-2012-vpn": "VPNs on any port: tshark looks for some of them on their own port only",
+    "tmobile-uk-2012-vpn-dialup": "the same",
     "port-25-redirect": "what comes in from outside has another address than the client has called",
 }
 """Scenarios that tshark cannot be asked about, and why."""
@@ -64,7 +66,11 @@ def came_in(run: Run, folder: Path) -> str:
         if is_from(INSIDE, c.packet) is inside
     ]
     packets.sort(key=lambda captured: captured.time_ns)
-    path = folder / "came-in.pcap"
+    return as_file(packets, folder / "came-in.pcap")
+
+
+def as_file(packets: Sequence[Captured], path: Path) -> str:
+    """These packets as a capture file on Ethernet; returns its path."""
     link = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
     types = {4: 0x0800, 6: 0x86DD}
     wrpcap(str(path), [Ether(type=types[c.packet.version], **link) / c.packet.data for c in packets])
