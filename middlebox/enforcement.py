@@ -6,6 +6,7 @@ collected in its `Judgement`. Whether a rule matches is decided before, in `engi
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 from middlebox import events
@@ -36,8 +37,12 @@ class Enforcement:
     def __init__(self, rng: Random) -> None:
         self.residuals = ResidualTable()
         self.marks = HostMarks()
+        # Rules have dice of their own, thrown once a match: how much is forged depends on how busy the ends are, and
+        # must not decide who is let off.
         self._rng = rng
-        self._forger = Forger(rng)
+        self._other_dice = copy(rng)
+        self._other_dice.seed(self._other_dice.getrandbits(64))
+        self._forger = Forger(self._other_dice)
 
     def note_match(self, rule: Rule, judgement: Judgement, fields: Fields) -> None:
         """Write down that a filter matched, throw the rule's dice, and remember its marks for the rules after it."""
@@ -60,6 +65,10 @@ class Enforcement:
             judgement.acting.append(rule)
             self._remember(rule.do, judgement)
 
+    def chance(self, share: float) -> bool:
+        """Throw other dice than those of rules."""
+        return share > 0 and self._other_dice.random() < share
+
     def carry_out(self, judgement: Judgement) -> bool:
         """Do what the rules say that act on this packet. True: a residual has begun, so others may be concerned now."""
         acting = judgement.acting
@@ -70,9 +79,11 @@ class Enforcement:
             flow = judgement.flow
             key = key_of(rule.residual.key, judgement.packet, flow.ingress, flow.direction)
             after_ns = self._forger.delay_ns(rule.residual.after)
-            sentence = self.residuals.start(
+            sentence, pushed_out = self.residuals.start(
                 rule, judgement.profile, key, flow.ingress, judgement.now_ns, after_ns
             )
+            if pushed_out is not None:
+                judgement.events.append(_ended(pushed_out, judgement.now_ns))
             judgement.events.append(_residual_event("residual_started", sentence, judgement))
             judgement.offload = Offload.NONE  # every packet of its like has to be seen from now on
         return bool(starting)
@@ -127,18 +138,7 @@ class Enforcement:
 
     def end_due(self, now_ns: int) -> list[Event]:
         """Let go of those whose time is over."""
-        return [
-            events.residual_changed(
-                "residual_ended",
-                now_ns,
-                None,
-                rule=s.rule.name,
-                profile=s.profile,
-                key=s.words,
-                until_ns=s.until_ns,
-            )
-            for s in self.residuals.end_due(now_ns)
-        ]
+        return [_ended(sentence, now_ns) for sentence in self.residuals.end_due(now_ns)]
 
     def _act(self, todo: list[tuple[Rule, tuple[Action, ...]]], judgement: Judgement) -> None:
         """What all rules together want decides first whether the packet passes: the numbers of what is forged and the
@@ -252,6 +252,18 @@ def _residual_event(kind: str, sentence: Sentence, judgement: Judgement) -> Even
         kind,
         judgement.now_ns,
         judgement.flow.name,
+        rule=sentence.rule.name,
+        profile=sentence.profile,
+        key=sentence.words,
+        until_ns=sentence.until_ns,
+    )
+
+
+def _ended(sentence: Sentence, now_ns: int) -> Event:
+    return events.residual_changed(
+        "residual_ended",
+        now_ns,
+        None,
         rule=sentence.rule.name,
         profile=sentence.profile,
         key=sentence.words,

@@ -21,15 +21,14 @@ from middlebox.flow import Direction, Side
 from middlebox.flowtable import EndKey, Flow, FlowTable
 from middlebox.judgement import Judgement
 from middlebox.live_rules import LiveRulesTable, blocked_directions, offload_of_stopped
-from middlebox.packet import ACK, PROTOCOL_TCP, SYN, Packet
-from middlebox.profile import Deployment, StateFrom, TcpReading
+from middlebox.opening import is_forgotten, is_new_connection, may_open, sent_by_server
+from middlebox.packet import PROTOCOL_TCP, RST, SYN, Packet
+from middlebox.profile import Deployment, Profile, SecondSyn, TcpReading
 from middlebox.program import Program
-from middlebox.reading import is_sound, overtakes, read_datagram, read_segment, reads_payload_of
+from middlebox.reading import overtakes, read_datagram, read_segment, reads_payload_of, share_of_resync
 
 if TYPE_CHECKING:  # the dice are handed in; the core imports none
     from random import Random
-
-FIRST_UNPRIVILEGED_PORT = 1024
 
 _LET_GO = Decision(offload=Offload.PASS)
 """Pass it, and the kernel may pass the rest of its connection by itself."""
@@ -37,7 +36,6 @@ _LET_GO = Decision(offload=Offload.PASS)
 # Taken out of their enums once: looking them up there costs as much as the rest of a step.
 _TO_SERVER, _TO_CLIENT = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
 _INSIDE = Side.INSIDE
-_ANY_STATE = StateFrom.ANY
 
 
 class Engine:
@@ -63,10 +61,7 @@ class Engine:
         self._least_idle_ns = min(r.idle_ns for r in readings)
         self._enforcement.start_over()
         self._live = LiveRulesTable()
-        # A sentence brings back connections that were let go: what is known of them by then must not be forgotten.
-        self._punishes = any(
-            rule.residual is not None for profile in deployment.profiles() for rule in profile.rules
-        )
+        self._brings_back = any(map(_may_bring_back, deployment.profiles()))
         self._new_generation()
 
     def _new_generation(self) -> None:
@@ -147,7 +142,7 @@ class Engine:
             flow = self._open(p, key, now_ns, ingress, sent_by)
             if flow.program is None:
                 return _LET_GO
-            if not _may_open(p, flow.program.profile.tcp):
+            if not may_open(p, flow.program.profile.tcp):
                 return self._answer_stranger(p, flow, flow.program, now_ns)
             self._flows.add(flow)
         else:
@@ -233,13 +228,16 @@ class Engine:
         direction = flow.direction
         shown = p
         if p.protocol == PROTOCOL_TCP and p.payload_start > p.l4:
-            if not reads_payload_of(p, flow, program.profile.tcp):
+            if not reads_payload_of(p, flow, program):
                 return None
             if program.rewrites[direction] and (rule := overtakes(p, flow, program)) is not None:
                 judgement = Judgement(p, flow, program, now_ns)
                 judgement.drop(rule)
                 return judgement
-            shown = read_segment(p, flow, program, fields)
+            read = read_segment(p, flow, program, fields)
+            if read is None:
+                return None
+            shown = read
         elif flow.dissector is not None:
             read_datagram(p, flow, flow.dissector, fields)
         if p.end > p.payload_start:
@@ -259,8 +257,15 @@ class Engine:
         if matched is not None and self._enforcement.carry_out(matched):
             self._new_generation()  # some of what the kernel was allowed to pass is punished now
         if p.flags & program.ending_flags and not flow.stopped and flow.translation is None:
-            self._flows.remove(flow)  # what is blocked stays so, and moved numbers stay moved
+            self._end(p, flow, program.profile.tcp)  # what is blocked stays so, and moved numbers stay moved
         return matched
+
+    def _end(self, p: Packet, flow: Flow, reading: TcpReading) -> None:
+        """Forget a connection that this packet ends, or only how far it had come."""
+        if p.flags & RST and self._enforcement.chance(share_of_resync(flow, reading)):
+            flow.read_anew()
+        elif reading.ends_on_rst or not p.flags & RST:
+            self._flows.remove(flow)
 
     def _let_go(self, p: Packet, flow: Flow, program: Program) -> Decision:
         """Tell the kernel which directions of this connection need no more looking at."""
@@ -268,12 +273,14 @@ class Engine:
             return Decision(offload=blocked_directions(flow)) if flow.stopped else PASS
         live = flow.live
         if live is None or flow.live_for is not flow.alive or program.counts:
+            if program.may_lose_count and flow.lost_count:
+                return PASS  # what is let go now would be missing when it finds its way again
             live = self._live.find(p, flow, program)
         if flow.stopped:
             return Decision(offload=offload_of_stopped(flow, live))
         if not live.over:
             return live.answer
-        if not self._punishes:
+        if not self._brings_back:
             self._flows.remove(flow)
         return _LET_GO
 
@@ -306,12 +313,12 @@ class Engine:
             if flow is None:
                 return None
             flow.direction = _TO_CLIENT
-        if now_ns - flow.last_ns >= self._least_idle_ns and _is_forgotten(flow, now_ns):
+        if now_ns - flow.last_ns >= self._least_idle_ns and is_forgotten(flow, now_ns):
             return None
-        return None if p.protocol == PROTOCOL_TCP and _is_new_connection(p, flow) else flow
+        return None if p.protocol == PROTOCOL_TCP and is_new_connection(p, flow) else flow
 
     def _open(self, p: Packet, key: EndKey, now_ns: int, ingress: Side, sent_by: Direction | None) -> Flow:
-        if sent_by is _TO_CLIENT or (sent_by is None and _sent_by_server(p)):
+        if sent_by is _TO_CLIENT or (sent_by is None and sent_by_server(p)):
             src, sport, dst, dport = key
             flow = Flow((dst, dport, src, sport), ingress.opposite, now_ns)
             flow.direction = _TO_CLIENT
@@ -323,74 +330,32 @@ class Engine:
         flow.generation = self.generation
         flow.program, flow.subscriber = self._assignment.of(p.src if ingress is _INSIDE else p.dst)
         if flow.program is not None:
-            self._give_dissector(flow, p, flow.program)
+            flow.give_dissector()
             self._give_account(flow, p, flow.program)
         return flow
 
     def _reassign(self, flow: Flow, p: Packet) -> None:
         """Give a connection the rules now in force for its subscriber; the kernel may have passed parts of it."""
-        live, before = flow.live, flow.program
+        before = flow.program
         flow.generation = self.generation
+        flow.lose_what_was_let_go()
         flow.live = None
         flow.program, flow.subscriber = self._assignment.of(p.src if flow.ingress is _INSIDE else p.dst)
         if flow.program is None:
             return
         if flow.program is not before:
             flow.start_over()
-            self._give_dissector(flow, p, flow.program)
+            flow.give_dissector()
             self._give_account(flow, p, flow.program)
-        elif live is not None and live.answer.offload:
-            for direction in Direction:
-                if live.answer.offload & 1 << direction:
-                    flow.lose_track(direction)
 
     def _give_account(self, flow: Flow, p: Packet, program: Program) -> None:
         if program.meters:
             flow.account = self._assignment.account_of(p.src if flow.ingress is _INSIDE else p.dst)
 
-    @staticmethod
-    def _give_dissector(flow: Flow, p: Packet, program: Program) -> None:
-        flow.dissector = program.dissector(p.protocol, flow.key[1] & 0xFFFF, flow.key[3] & 0xFFFF)
-        flow.alive = flow.dissector.alive if flow.dissector is not None else None
 
-
-def _may_open(p: Packet, reading: TcpReading) -> bool:
-    """Whether this packet makes the box remember a connection."""
-    if p.protocol != PROTOCOL_TCP:
+def _may_bring_back(profile: Profile) -> bool:
+    """Whether connections that were let go may have to be looked at again, so that what is known of them by then must
+    not be forgotten: by a sentence, a second SYN, a RST at which the box loses count."""
+    if Program(profile).may_lose_count or profile.tcp.second_syn is not SecondSyn.NEW:
         return True
-    if reading.state_from is not _ANY_STATE:
-        syn = p.flags & (SYN | ACK)
-        if syn != SYN and (syn != SYN | ACK or reading.state_from is not StateFrom.SYNACK):
-            return False
-    return is_sound(p, reading)
-
-
-def _is_forgotten(flow: Flow, now_ns: int) -> bool:
-    """Whether a connection was idle for too long; what is blocked stays so, and moved numbers stay moved."""
-    program = flow.program
-    if program is None or flow.stopped or flow.translation is not None:
-        return False
-    return now_ns - flow.last_ns >= program.profile.tcp.idle_ns
-
-
-def _sent_by_server(p: Packet) -> bool:
-    """Who is the server of a connection first seen now: who answers a SYN, else who has the lower port.
-
-    Where both ports are high, as WireGuard's and OpenVPN's may be, the first datagram is the client's.
-    """
-    if p.flags & SYN:
-        return bool(p.flags & ACK)
-    return p.sport < p.dport and (p.protocol == PROTOCOL_TCP or p.sport < FIRST_UNPRIVILEGED_PORT)
-
-
-def _is_new_connection(p: Packet, flow: Flow) -> bool:
-    """Whether the ports of a remembered connection are used again for another one. What the box does not take
-    seriously says nothing about that."""
-    stream = flow.halves[flow.direction]
-    if p.flags & (SYN | ACK) == SYN:  # unless it is the same SYN, sent once more
-        new = flow.direction is _TO_CLIENT or stream.next_seq != (p.seq + 1) & 0xFFFFFFFF
-    elif stream.next_seq is None or stream.next_seq == p.seq:
-        return False
-    else:
-        new = p.end > p.payload_start and stream.is_elsewhere(p.seq)
-    return new and (flow.program is None or is_sound(p, flow.program.profile.tcp))
+    return any(rule.residual is not None for rule in profile.rules)

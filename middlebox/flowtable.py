@@ -162,6 +162,32 @@ class Flow:
         if self.dissector is not None:
             self.dissector.restart(direction)
 
+    def lose_what_was_let_go(self) -> None:
+        """The kernel is asked about this connection anew: what it has passed meanwhile, nobody has read."""
+        if self.live is not None and self.live.answer.offload:
+            for direction in Direction:
+                if self.live.answer.offload & 1 << direction:
+                    self.lose_track(direction)
+
+    def give_dissector(self) -> None:
+        """Whatever it speaks is not known yet."""
+        assert self.program is not None
+        _, port, _, server_port = self.key
+        self.dissector = self.program.dissector(port >> 16, port & 0xFFFF, server_port & 0xFFFF)
+        self.alive = self.dissector.alive if self.dissector is not None else None
+
+    @property
+    def lost_count(self) -> bool:
+        """Whether the box does not know what the client says next."""
+        return self.halves[0].next_seq is None
+
+    def read_anew(self) -> None:
+        """The box has lost count of both ends: what comes next is taken as it comes, and for the beginning."""
+        for half in self.halves:
+            half.lose_track()
+        self.live = None
+        self.give_dissector()
+
     def start_over(self) -> None:
         """Other rules apply from now on: what the old ones have begun ends, but numbers stay translated."""
         self.blocked = NOT_BLOCKED

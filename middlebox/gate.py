@@ -65,6 +65,8 @@ a bulk transfer does within milliseconds."""
 _DECIDED: Final = OFFLOAD_MASK | GENERATION_MASK
 _FLAGS: Final = {"syn": SYN, "rst": RST, "fin": FIN}
 _IS_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
+_RENEWING: Final = "tcp flags & (syn | rst)"
+"""Not 0 in segments at which a box may lose count (`TcpReading`)."""
 _IS_NO_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
 
 _BASE_CHAINS: Final = {
@@ -164,7 +166,9 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
 
 def _order_of_questions(plan: Plan, now: int) -> list[str]:
     """Nearly every packet of a busy box belongs to a connection that may pass: those first."""
-    passed = f"ct mark & {_DECIDED:#x} == {now | Offload.PASS:#x} {_IS_NO_SYN}"
+    goes_on = f"{_RENEWING} == 0" if plan.renews else _IS_NO_SYN
+    passed = f"ct mark & {_DECIDED:#x} == {now | Offload.PASS:#x} {goes_on}"
+    asks_again = f"{_RENEWING} != 0 meta mark & {ANSWERED:#x} == 0 {_connection_mark(0, _DECIDED)}"
     return [
         # Where a connection was led elsewhere, that was all that is done to it.
         *(["ct status & dnat == dnat accept"] if plan.redirects else []),
@@ -172,6 +176,7 @@ def _order_of_questions(plan: Plan, now: int) -> list[str]:
         f"{passed} goto passing",
         # A new connection between the same two ports owes nothing to the old one.
         f"{_IS_SYN} ct direction original {_connection_mark(0, _DECIDED | SEEN)}",
+        *([asks_again] if plan.renews else []),
         f"ct mark & {GENERATION_MASK:#x} == {now:#x} jump decided",
         f"meta mark & {ANSWERED:#x} == {ANSWERED:#x} goto answered",
         *(["tcp flags & (syn | ack) == (syn | ack) jump synack"] if plan.synacks else []),

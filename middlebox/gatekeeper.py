@@ -13,7 +13,7 @@ from typing import Final
 from middlebox.decision import PASS, Decision, Offload
 from middlebox.engine import Engine
 from middlebox.flow import Direction, Side
-from middlebox.packet import ACK, PROTOCOL_TCP, PROTOCOL_UDP, SYN
+from middlebox.packet import ACK, PROTOCOL_TCP, PROTOCOL_UDP, RST, SYN
 from middlebox.stack import Stack
 from middlebox.wants import Want, plan_for
 
@@ -99,6 +99,8 @@ class Gatekeeper:
         if connection.generation != self._generation:
             connection.generation = self._generation
             connection.want = self._want_of(name)
+            connection.let_go = False
+        if self._plan.renews and flags & (SYN | RST):
             connection.let_go = False
         want = connection.want
         if want is None or connection.let_go:

@@ -73,7 +73,8 @@ class LiveRulesTable:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             live = self._known[rules, coupled] = LiveRules(rules, coupled=coupled)
-        flow.live, flow.live_for = live, flow.alive
+        if not (program.may_lose_count and flow.lost_count):
+            flow.live, flow.live_for = live, flow.alive
         return live
 
 

@@ -312,6 +312,9 @@ class ActionReader:
             got = "only " + ("key" if "key" in fields else "for")
             then = "without them the mark is about this connection"
             reader.problem(node, "key and for together", then, got=got)
+        for key in ("key", "for"):
+            if key in fields:
+                reader.cite(fields[key])
         return Mark(
             word=optional(fields, "word", lambda n: read_name(reader, n, "a mark"), ""),
             key=optional(fields, "key", lambda n: read_key(reader, n), ()),

@@ -16,7 +16,17 @@ from middlebox.load_actions import ActionReader, read_direction, read_key, read_
 from middlebox.load_look import Fields, look_fields, read_delay
 from middlebox.load_redirect import check_redirect
 from middlebox.load_sources import ProfileReader
-from middlebox.profile import Case, Overlap, Placement, Reassembly, Residual, Rule, StateFrom, TcpReading
+from middlebox.profile import (
+    Case,
+    Overlap,
+    Placement,
+    Reassembly,
+    Residual,
+    Rule,
+    SecondSyn,
+    StateFrom,
+    TcpReading,
+)
 from middlebox.reader import optional
 from middlebox.yamlsource import Node, either
 
@@ -149,15 +159,19 @@ def read_tcp(reader: ProfileReader, node: Node) -> TcpReading:
     """`tcp:`, all keys optional; what is not written is as in `TcpReading`."""
     names = {
         "state": "state_from", "handshake": "handshake", "reassembly": "reassembly", "overlap": "overlap",
-        "check_checksum": "checks_checksum", "check_ack": "checks_ack", "check_data_offset": "checks_data_offset",
-        "end_on_rst": "ends_on_rst", "end_on_fin": "ends_on_fin", "buffer": "buffer_bytes", "idle": "idle_ns",
-        "max_flows": "max_flows", "join_tls_records": "join_tls_records",
+        "second_syn": "second_syn", "check_checksum": "checks_checksum", "check_ack": "checks_ack",
+        "check_data_offset": "checks_data_offset", "end_on_rst": "ends_on_rst", "end_on_fin": "ends_on_fin",
+        "resync_on_rst": "resync_on_rst", "resync_on_refusal": "resync_on_refusal", "buffer": "buffer_bytes",
+        "idle": "idle_ns", "max_flows": "max_flows", "join_tls_records": "join_tls_records",
     }  # fmt: skip
     fields = reader.mapping(node, (), names)
     reads: dict[str, Callable[[Node], object]] = {
         "state": lambda n: StateFrom(reader.word(n, [state.value for state in StateFrom])),
         "reassembly": lambda n: Reassembly(reader.word(n, [r.value for r in Reassembly])),
         "overlap": lambda n: Overlap(reader.word(n, [o.value for o in Overlap])),
+        "second_syn": lambda n: SecondSyn(reader.word(n, [s.value for s in SecondSyn])),
+        "resync_on_rst": reader.share,
+        "resync_on_refusal": reader.share,
         "buffer": lambda n: reader.size_bytes(n, 0, 16 * 2**20),
         "idle": lambda n: reader.duration_ns(n, at_least=1),
         "max_flows": lambda n: reader.whole(n, 1, MAX_FLOWS),

@@ -296,22 +296,39 @@ class Overlap(Enum):
     LAST = "last"
 
 
+class SecondSyn(Enum):
+    """What a SYN means for a connection that the box knows."""
+
+    NEW = "new"  # begins it anew
+    IGNORED = "ignored"
+    RESYNC = "resync"  # the box loses count: see `TcpReading`
+
+
 DEFAULT_IDLE_NS = 600_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class TcpReading:
-    """How well the box reads TCP. These knobs decide which evasions work."""
+    """How well the box reads TCP. These knobs decide which evasions work.
+
+    A box that has lost count goes on with what comes next: the client's next data, wherever it stands, or the next
+    SYN+ACK, which says what the server expects. RESYNC: it loses count at a second SYN of the client's, at a second
+    SYN+ACK, and at one that acknowledges another SYN (Wang17 section 4). RESYNC and IGNORED: it never changes its mind
+    about who is the client.
+    """
 
     state_from: StateFrom = StateFrom.ANY
     handshake: bool = False  # look at data only after SYN, SYN+ACK and ACK were seen
     reassembly: Reassembly = Reassembly.FULL
     overlap: Overlap = Overlap.FIRST
+    second_syn: SecondSyn = SecondSyn.NEW
     checks_checksum: bool = False
     checks_ack: bool = False  # ignores data whose ACK number is outside what the peer has sent
     checks_data_offset: bool = True
     ends_on_rst: bool = True
     ends_on_fin: bool = False
+    resync_on_rst: float = 0.0  # share of RSTs at which it loses count, and ends nothing
+    resync_on_refusal: float = 0.0  # the same of RSTs with which a server answers a SYN
     buffer_bytes: int = 65536  # of early segments kept per direction
     idle_ns: int = DEFAULT_IDLE_NS  # a connection not seen for so long is forgotten
     max_flows: int = 200_000

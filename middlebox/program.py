@@ -13,7 +13,7 @@ from middlebox.dissect import DEFAULT_PORTS, datagram_dissector_for, dissector_f
 from middlebox.dissect.base import Dissector
 from middlebox.flow import Direction
 from middlebox.packet import FIN, PROTOCOL_TCP, RST
-from middlebox.profile import Action, Profile, Redirect, Rewrite, Rule
+from middlebox.profile import Action, Profile, Redirect, Rewrite, Rule, SecondSyn
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,21 @@ class Program:
     @cached_property
     def reads_streams(self) -> bool:
         """Whether payload has to be put in order at all."""
+        reading = self.profile.tcp
         return (
-            bool(self.protocols) or self.window_bytes > 0 or self.profile.tcp.checks_ack or any(self.rewrites)
+            bool(self.protocols)
+            or self.window_bytes > 0
+            or reading.checks_ack
+            or reading.second_syn is not SecondSyn.NEW
+            or self.may_lose_count
+            or any(self.rewrites)
         )
+
+    @cached_property
+    def may_lose_count(self) -> bool:
+        """Whether the box may read a connection anew after a SYN, SYN+ACK or RST: see `TcpReading`."""
+        tcp = self.profile.tcp
+        return tcp.second_syn is SecondSyn.RESYNC or tcp.resync_on_rst > 0 or tcp.resync_on_refusal > 0
 
     @cached_property
     def rewrites(self) -> tuple[bool, bool]:
@@ -86,9 +98,10 @@ class Program:
 
     @cached_property
     def ending_flags(self) -> int:
-        """TCP flags that make the box forget a connection."""
+        """TCP flags that make the box forget a connection, or what its numbers were."""
         reading = self.profile.tcp
-        return (RST if reading.ends_on_rst else 0) | (FIN if reading.ends_on_fin else 0)
+        heeds_rst = reading.ends_on_rst or reading.resync_on_rst or reading.resync_on_refusal
+        return (RST if heeds_rst else 0) | (FIN if reading.ends_on_fin else 0)
 
     def dissector(self, protocol: int, client_port: int, server_port: int) -> Dissector | None:
         """A fresh dissector for a connection between these ports, None when no rule reads anything it could find.

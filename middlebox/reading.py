@@ -13,13 +13,14 @@ from middlebox.dissect.base import Dissector, Fields
 from middlebox.flow import Direction
 from middlebox.flowtable import Flow, Half, HandshakeStep
 from middlebox.packet import Packet
-from middlebox.profile import Rewrite, Rule, TcpReading
+from middlebox.profile import Rewrite, Rule, SecondSyn, TcpReading
 from middlebox.program import Program, all_actions
 from middlebox.seqnum import distance
 
 # Taken out of their enums once: looking them up there costs as much as the rest of a step.
 _SYN_ACK, _DONE = HandshakeStep.SYN_ACK, HandshakeStep.DONE
 _TO_SERVER = Direction.CLIENT_TO_SERVER
+_NEW, _RESYNC = SecondSyn.NEW, SecondSyn.RESYNC
 _CONTROL = wire.SYN | wire.FIN | wire.RST
 _SMALLEST_DATA_OFFSET = 5 << 4
 
@@ -33,8 +34,9 @@ def is_sound(p: Packet, reading: TcpReading) -> bool:
     return not reading.checks_data_offset or p.data[p.l4 + 12] >= _SMALLEST_DATA_OFFSET
 
 
-def reads_payload_of(p: Packet, flow: Flow, reading: TcpReading) -> bool:
+def reads_payload_of(p: Packet, flow: Flow, program: Program) -> bool:
     """Whether the box takes this segment seriously. What it does not, it neither remembers nor matches."""
+    reading = program.profile.tcp
     if reading.checks_checksum and not _checksum_holds(p):
         return False
     if p.data[p.l4 + 12] < _SMALLEST_DATA_OFFSET:
@@ -42,12 +44,18 @@ def reads_payload_of(p: Packet, flow: Flow, reading: TcpReading) -> bool:
             return False
         p.payload_start = min(p.l4 + wire.TCP_HEADER_BYTES, p.end)
     if p.flags & _CONTROL:
-        _note_control(p, flow)
+        _note_control(p, flow, program)
     elif flow.handshake is _SYN_ACK and flow.direction is _TO_SERVER:
         flow.handshake = _DONE
     if reading.handshake and flow.handshake is not _DONE and p.end > p.payload_start:
         return False
     return not reading.checks_ack or _ack_is_plausible(p, flow.halves[1 - flow.direction])
+
+
+def share_of_resync(flow: Flow, reading: TcpReading) -> float:
+    """At how many of RSTs like the one at hand the box only loses count, instead of forgetting the connection."""
+    refused = flow.handshake is HandshakeStep.SYN and flow.direction is Direction.SERVER_TO_CLIENT
+    return reading.resync_on_refusal if refused else reading.resync_on_rst
 
 
 def overtakes(p: Packet, flow: Flow, program: Program) -> Rule | None:
@@ -62,11 +70,11 @@ def overtakes(p: Packet, flow: Flow, program: Program) -> Rule | None:
     return next((r for r in rules if any(isinstance(action, Rewrite) for action in all_actions(r))), None)
 
 
-def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Packet:
+def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Packet | None:
     """Put the payload into its stream and add what the dissector finds to `fields`.
 
     Returns the packet as rules have to see it: with the bytes that can be read now, and in `stream_tail` those before
-    them. Afterwards `flow.alive` says what may still be found.
+    them. Afterwards `flow.alive` says what may still be found. None: the box takes no notice of it.
     """
     if p.end == p.payload_start:
         return p
@@ -82,6 +90,8 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Pac
     if stream.goes_on_at(seq, program.profile.tcp):
         _read_on(p, direction, stream, seq, program.window_bytes, dissector, fields)
         shown = p
+    elif program.profile.tcp.second_syn is not _NEW and stream.is_elsewhere(seq):
+        return None  # where a SYN begins no other connection, a number from nowhere does not either
     else:
         shown = _read_out_of_order(p, direction, stream, seq, program, dissector, fields)
     if dissector is not None and dissector.alive is not flow.alive:
@@ -182,11 +192,20 @@ def _checksum_holds(p: Packet) -> bool:
     return p.transport_checksum == wire.ones_complement_sum(pseudo)
 
 
-def _note_control(p: Packet, flow: Flow) -> None:
+def _note_control(p: Packet, flow: Flow, program: Program) -> None:
     """SYN starts a stream, SYN+ACK both; the handshake is followed step by step."""
+    if program.may_lose_count:
+        flow.lose_what_was_let_go()  # the kernel asks anew: `Plan.renews`
     if not p.flags & wire.SYN:
         return
     stream = flow.halves[flow.direction]
+    second_syn = program.profile.tcp.second_syn
+    if second_syn is not _NEW:
+        if bool(p.flags & wire.ACK) is (flow.direction is _TO_SERVER):
+            return  # such a box never changes its mind about who is the client
+        if second_syn is _RESYNC:
+            _keep_count(p, flow)
+            return
     if p.flags & wire.ACK:
         if flow.direction is Direction.SERVER_TO_CLIENT:
             if flow.handshake is HandshakeStep.SYN:
@@ -197,6 +216,29 @@ def _note_control(p: Packet, flow: Flow) -> None:
         flow.handshake = HandshakeStep.SYN
     if stream.next_seq is None:
         stream.start((p.seq + 1) & 0xFFFFFFFF)
+
+
+def _keep_count(p: Packet, flow: Flow) -> None:
+    """A SYN or SYN+ACK that came from the right end, to a box that may lose count of them (`TcpReading`)."""
+    client, server = flow.halves
+    if not p.flags & wire.ACK:
+        if flow.handshake is not HandshakeStep.NONE:
+            flow.read_anew()
+            return
+        flow.handshake = HandshakeStep.SYN
+        client.start((p.seq + 1) & 0xFFFFFFFF)
+        return
+    # Of what was let go it knows no number either, but that there was a SYN+ACK.
+    has_lost_count = flow.lost_count and flow.live is None
+    another = flow.handshake >= _SYN_ACK and not has_lost_count
+    wrong = client.next_seq is not None and not client.data_packets and p.ack != client.next_seq
+    if another or wrong:
+        flow.read_anew()
+        return
+    if flow.lost_count:
+        client.start(p.ack)
+    server.start((p.seq + 1) & 0xFFFFFFFF)
+    flow.handshake = max(flow.handshake, _SYN_ACK)
 
 
 def _ack_is_plausible(p: Packet, peer: Half) -> bool:

@@ -92,17 +92,19 @@ class ResidualTable:
 
     def start(
         self, rule: Rule, profile: str, key: Key, ingress: Side, now_ns: int, after_ns: int = 0
-    ) -> Sentence:
-        """Punish `key`, `after_ns` from now; an entry that is there already starts anew."""
+    ) -> tuple[Sentence, Sentence | None]:
+        """Punish `key`, `after_ns` from now; an entry that is there already starts anew. Also returned: the oldest one,
+        where it had to go for want of room."""
         assert rule.residual is not None
         _, sentences = self._by_rule.setdefault(id(rule), (rule, {}))
         sentences.pop(key, None)
+        pushed_out = None
         if len(sentences) >= rule.residual.capacity:
-            del sentences[next(iter(sentences))]
+            pushed_out = sentences.pop(next(iter(sentences)))
         until_ns = now_ns + rule.residual.duration_ns
         sentence = sentences[key] = Sentence(rule, profile, key, until_ns, ingress, now_ns + after_ns)
         self.in_force = True
-        return sentence
+        return sentence, pushed_out
 
     def find(self, p: Packet, view: FlowView, profile: str, now_ns: int) -> Sentence | None:
         """The first sentence of this profile that covers this packet, says what to do with it, and is not over; renewed

@@ -72,8 +72,8 @@ def table_text(wiring: Wiring, hops: dict[int, NextHops]) -> str:
             other_way = f"{ip} daddr . tcp dport . {ip} saddr . tcp sport"
             next_hop = (hop.outside if side == "outside" else hop.inside) or f"{ip} daddr"
             lines += [
-                # A new connection between the same two ports owes nothing to the old one.
-                f"add rule netdev {TABLE} to_{side} tcp flags & syn == syn "
+                # A new connection between the same ports owes nothing to the old one; after a RST some boxes look anew.
+                f"add rule netdev {TABLE} to_{side} tcp flags & (syn | rst) != 0 "
                 f"delete {elephants} {{ {one_way} }} delete {elephants} {{ {other_way} }}",
                 f"add rule netdev {TABLE} to_{side} tcp flags & (fin | syn | rst) == 0 {one_way} {elephants} "
                 f'fwd {ip} to {next_hop} device "{there}"',

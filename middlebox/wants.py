@@ -23,6 +23,7 @@ from middlebox.profile import (
     Residual,
     Rewrite,
     Rule,
+    SecondSyn,
     StateFrom,
     Throttle,
 )
@@ -70,11 +71,14 @@ class Want:
 class Plan:
     """What is queued.
 
-    flags: TCP flags that bring a segment without payload to user space. checks_checksum: some box looks at checksums.
+    flags: TCP flags that bring a segment without payload to user space. renews: after any SYN, SYN+ACK or RST some box
+    may read a connection anew, so that nothing counts any more that was decided about it. checks_checksum: some box
+    looks at checksums.
     """
 
     wants: tuple[Want, ...]
     flags: int
+    renews: bool = False
     whole_packets: bool = True
     """Large packets may come as they are; not where some rule changes, holds or polices packets one by one."""
     checks_checksum: bool = True
@@ -120,6 +124,7 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
     return Plan(
         tuple(sorted(needed, key=lambda want: want.tls)),
         flags,
+        renews=any(Program(profile).may_lose_count for profile in profiles),
         whole_packets=not any(_handles_packets_singly(rule) for p in profiles for rule in p.rules),
         checks_checksum=checks_checksum,
         idle_ns=min((p.tcp.idle_ns for p in profiles), default=DEFAULT_IDLE_NS),
@@ -137,9 +142,9 @@ def _handles_packets_singly(rule: Rule) -> bool:
 
 def _flags_of(profile: Profile) -> int:
     tcp = profile.tcp
-    flags = SYN if tcp.state_from is not StateFrom.ANY else 0
+    flags = SYN if tcp.state_from is not StateFrom.ANY or tcp.second_syn is not SecondSyn.NEW else 0
     flags |= RST if tcp.ends_on_rst else 0
-    return flags | (FIN if tcp.ends_on_fin else 0)
+    return flags | (FIN if tcp.ends_on_fin else 0) | (SYN | RST if Program(profile).may_lose_count else 0)
 
 
 def _reads_from_the_beginning(profile: Profile) -> bool:

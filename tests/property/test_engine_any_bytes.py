@@ -27,6 +27,7 @@ from middlebox.profile import (
     Reset,
     Residual,
     Rule,
+    SecondSyn,
     StateFrom,
     TcpReading,
     Towards,
@@ -54,6 +55,8 @@ READINGS = (
     ),
     TcpReading(overlap=Overlap.LAST, handshake=True, checks_ack=True, buffer_bytes=200, max_flows=50),
     TcpReading(state_from=StateFrom.SYNACK, ends_on_rst=False, max_flows=5, join_tls_records=False),
+    TcpReading(second_syn=SecondSyn.RESYNC, resync_on_rst=0.5, resync_on_refusal=1.0),
+    TcpReading(state_from=StateFrom.SYN, second_syn=SecondSyn.IGNORED),
 )
 
 

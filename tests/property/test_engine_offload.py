@@ -36,12 +36,14 @@ from middlebox.profile import (
     Residual,
     Rewrite,
     Rule,
+    SecondSyn,
     StateFrom,
     Substitution,
     TcpReading,
     Throttle,
     Towards,
 )
+from middlebox.wants import plan_for
 from tests.property.packet_soup import CLIENT_LINES, SERVER_LINES, TLS_RECORDS, V4, V6
 
 SECOND_NS = 1_000_000_000
@@ -104,14 +106,19 @@ def readings(draw: st.DrawFn) -> TcpReading:
         checks_checksum=draw(st.booleans()),
         ends_on_rst=draw(st.booleans()),
         ends_on_fin=draw(st.booleans()),
+        second_syn=draw(st.sampled_from(SecondSyn)),
+        resync_on_rst=draw(st.sampled_from((0.0, 0.0, 0.5))),
+        resync_on_refusal=draw(st.sampled_from((0.0, 0.0, 1.0))),
     )
 
 
 class Talk:
     """One connection's packets, in a plausible order: lost, sent twice, cut, with changes of mind."""
 
-    def __init__(self, rng: Random, port: int) -> None:
+    def __init__(self, rng: Random, port: int, *, bewilders: bool) -> None:
+        """bewilders: now and then a SYN means nothing, for boxes that take none for another connection's."""
         self.rng = rng
+        self.bewilders = bewilders
         self.client, self.server = rng.choice((V4, V4, V6))
         self.port, self.server_port = port, rng.choice((25, 80, 110, 143, 443, 465, 587))
         self.begin()
@@ -135,6 +142,8 @@ class Talk:
             made = self.make(direction, self.rng.choice((RST, RST | ACK, FIN | ACK)))
             if self.rng.random() < 0.7:
                 self.begin()
+        elif self.bewilders and self.rng.random() < 0.05:
+            made = self.bewilder()
         else:
             direction = self.rng.choice(tuple(Direction))
             lines = TLS_RECORDS if self.rng.random() < 0.3 else (CLIENT_LINES, SERVER_LINES)[direction]
@@ -143,6 +152,14 @@ class Talk:
                 payload = payload[: self.rng.randrange(1, len(payload) + 1)]
             made = self.make(direction, PSH | ACK, payload)
         self.last = made
+        return made
+
+    def bewilder(self) -> tuple[bytes, Direction, int]:
+        """A SYN or SYN+ACK in the midst of it all, from either end, whose number means nothing."""
+        direction = self.rng.choice(tuple(Direction))
+        right, self.seq[direction] = self.seq[direction], self.rng.getrandbits(32)
+        made = self.make(direction, self.rng.choice((SYN, SYN | ACK)))
+        self.seq[direction] = right
         return made
 
     def make(self, direction: Direction, flags: int, payload: bytes = b"") -> tuple[bytes, Direction, int]:
@@ -171,11 +188,13 @@ class SeesAll(Engine):
 class Kernel:
     """What conntrack and the box's own iptables rules do with what an engine says about a connection.
 
-    Control segments that the box acts on are shown as long as one direction is watched; a SYN always (`kernel.py`).
+    Control segments that the box acts on are shown as long as one direction is watched; always a SYN, and what may make
+    the box read a connection anew (`kernel.py`).
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.renewing_flags = SYN | RST if plan_for(engine.deployment).renews else 0
         self.marks: dict[int, tuple[int, Offload]] = {}
 
     def has_let_go(self, port: int) -> bool:
@@ -188,7 +207,7 @@ class Kernel:
     ) -> tuple[Decision | None, Verdict]:
         """The engine's answer, None where it was not asked, and what becomes of the packet."""
         generation, offload = self.marks.get(port, (0, Offload.NONE))
-        if flags & (SYN | ACK) == SYN or generation != self.engine.generation:
+        if flags & (SYN | ACK) == SYN or flags & self.renewing_flags or generation != self.engine.generation:
             offload = Offload.NONE
         if offload & 4 << direction:
             return None, Verdict.DROP
@@ -221,7 +240,8 @@ def compare(rules: tuple[Rule, ...], reading: TcpReading, seed: int, packets: in
     deployment = Deployment("d", (Phase(0, Profile("p", "", Placement.IN_PATH, rules, reading)),))
     all_seeing, kernel = SeesAll(deployment, Random(1), 0), Kernel(Engine(deployment, Random(1), 0))
     rng = Random(seed)
-    talks = {port: Talk(rng, port) for port in range(40_000, 40_004)}
+    bewilders = reading.second_syn is not SecondSyn.NEW
+    talks = {port: Talk(rng, port, bewilders=bewilders) for port in range(40_000, 40_004)}
     spared = 0
     for number in range(packets):
         now_ns = number * SECOND_NS // 40
@@ -230,7 +250,8 @@ def compare(rules: tuple[Rule, ...], reading: TcpReading, seed: int, packets: in
         ended = [e.kind for e in all_seeing.advance(now_ns)]
         assert [e.kind for e in kernel.engine.advance(now_ns)] == ended
         ingress = Side.INSIDE if direction is Direction.CLIENT_TO_SERVER else Side.OUTSIDE
-        if flags & CONTROL != SYN and flags & CONTROL and kernel.has_let_go(port):
+        control = flags & CONTROL & ~kernel.renewing_flags
+        if control and control != SYN and kernel.has_let_go(port):
             continue  # a connection that was let go is over for the box, however it ends
         expected = all_seeing.handle(data, now_ns, ingress, direction)
         decision, verdict = kernel.show(port, data, direction, flags, now_ns)

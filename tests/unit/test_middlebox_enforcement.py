@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import pytest
 
 from middlebox import packet as wire
 from middlebox.decision import Decision, Offload, Verdict
 from middlebox.flow import Direction
-from middlebox.look import Look
+from middlebox.look import Look, Uniform
 from middlebox.packet import Packet, checksum_is_right, decode
 from middlebox.profile import (
     Delay,
@@ -239,3 +240,28 @@ def test_host_without_remembered_connection_is_punished_too() -> None:
     Talk(engine).connect().client_sends(LINE)
     assert event(older.client_sends(b"y"), "residual_hit").details["key"] == ["inside_ip=192.0.2.11"]
     assert engine.flows == 1
+
+
+def test_sentence_that_makes_room_for_another_is_written_down() -> None:
+    """Whoever is free again sooner than was said is so by the ground truth too."""
+    residual = Residual((KeyPart.CLIENT_PORT,), 90 * SECOND_NS, False, (Log(),), capacity=1)
+    engine = engine_for(rule(STARTTLS, (Log(),), residual=residual))
+    first, second = Talk(engine, port=40000).connect(), Talk(engine, port=40001).connect()
+    first.client_sends(LINE)
+    decision = second.client_sends(LINE)
+    assert kinds(decision) == ["rule_matched", "residual_ended", "residual_started"]
+    assert event(decision, "residual_ended").details["key"] == ["client_port=40000"]
+    assert event(decision, "residual_started").details["key"] == ["client_port=40001"]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_dice_of_rules_do_not_depend_on_what_is_forged(count: int) -> None:
+    """The n-th match throws the n-th number of the seed, however many packets are drawn up in between."""
+    look = Look(count=count, window=Uniform(1, 65535))
+    engine = engine_for(rule(STARTTLS, (Reset(Towards.BOTH, look),), probability=0.5))
+    acted = []
+    for port in range(40):
+        decision = Talk(engine, port=40000 + port).connect().client_sends(LINE)
+        acted.append(event(decision, "rule_matched").details["acted"])
+    dice = Random(7)
+    assert acted == [dice.random() < 0.5 for _ in range(40)]

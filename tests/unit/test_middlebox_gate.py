@@ -21,6 +21,7 @@ from middlebox.profile import (
     Reassembly,
     Residual,
     Rule,
+    SecondSyn,
     StateFrom,
     TcpReading,
 )
@@ -311,3 +312,32 @@ def test_answer_about_an_icmp_error_decides_nothing_for_the_connection_it_quotes
     deciding = [rule for rule in rules if "ct mark set" in rule]
     assert len(deciding) == 4
     assert all("ct state != related" in rule for rule in deciding)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        TcpReading(ends_on_rst=False, second_syn=SecondSyn.RESYNC),
+        TcpReading(ends_on_rst=False, resync_on_rst=0.1),
+        TcpReading(ends_on_rst=False, resync_on_refusal=0.1),
+    ],
+)
+def test_kernel_asks_anew_where_a_box_may_lose_count(reading: TcpReading) -> None:
+    """After any SYN, SYN+ACK or RST nothing counts that was decided; those themselves go by no decision."""
+    plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", tcp=reading))
+    assert (plan.flags, plan.renews) == (SYN | RST, True)
+    box = rules_of(plan, "box")
+    passes = [rule for rule in box if rule.endswith(("accept", "goto passing"))]
+    assert all("tcp flags & (syn | rst) == 0" in rule for rule in passes)
+    forgets = next(n for n, rule in enumerate(box) if rule.startswith("tcp flags & (syn | rst) != 0"))
+    assert box[forgets].endswith("ct mark set ct mark & 0xff0000f0 | 0x0")
+    assert forgets < next(n for n, rule in enumerate(box) if rule.endswith("jump decided"))
+
+
+def test_kernel_decides_about_all_but_syns_where_no_box_loses_count() -> None:
+    """Whoever does not use the knobs does not pay for them."""
+    for second_syn, flags in ((SecondSyn.NEW, 0), (SecondSyn.IGNORED, SYN)):
+        reading = TcpReading(ends_on_rst=False, second_syn=second_syn)
+        plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", tcp=reading))
+        assert (plan.flags, plan.renews) == (flags, False)
+        assert not [rule for rule in rules_of(plan, "box") if "syn | rst" in rule and "fin" not in rule]

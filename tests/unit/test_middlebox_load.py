@@ -73,6 +73,7 @@ def test_shipped_tmobile_header_fields_are_chosen(name: str) -> None:
 
 STRIPPER = frozenset({"refuse-starttls", "refuse-starttls-imap", "refuse-stls"})
 OWN_FIELDS = {
+    "gfw-2017": {"first-injector", "second-injector"},
     "gfw-2021": {"backup-looks-once", "backup-on-next-message"},
     "gfw-esni": {"drop-after-esni", "give-up-on-tiny-first-segment"},
     "gfw-fet": {"drop-after-fully-encrypted"},
@@ -88,6 +89,7 @@ OWN_FIELDS = {
     "turkmenistan": {"remember-name-without-handshake", "reset-client-on-name"},
     "fair-use": {f"drop-{name}" for name in ("openvpn", "wireguard", "ike", "l2tp", "pptp", "gre", "esp")},
     "henan": {"reset-client-on-host", "reset-client-on-sni"},
+    "airtel": {"reset-both-on-sni", "reset-both-on-host"},
     "bluecoat-page": {"keep-from-server", "see-client-off"},
     "content-block": {"keep-from-server", "see-client-off"},
     "pix-mailguard": {"refuse-other-commands"},

@@ -21,6 +21,7 @@ from middlebox.profile import (
     Phase,
     Reassembly,
     Reset,
+    SecondSyn,
     StateFrom,
     Towards,
 )
@@ -63,7 +64,7 @@ def test_tcp_knobs_are_read(tmp_path: Path) -> None:
         f"""
 tcp: {{state: synack, handshake: true, reassembly: none, overlap: last, check_checksum: true, check_ack: true,
       check_data_offset: false, end_on_rst: false, end_on_fin: true, buffer: 4KiB, idle: 5min, max_flows: 10,
-      join_tls_records: false}}
+      join_tls_records: false, second_syn: resync, resync_on_rst: 0.2, resync_on_refusal: 0.5}}
 {RULES}""",
     ).tcp
     assert (tcp.state_from, tcp.reassembly, tcp.overlap) == (StateFrom.SYNACK, Reassembly.NONE, Overlap.LAST)
@@ -74,6 +75,7 @@ tcp: {{state: synack, handshake: true, reassembly: none, overlap: last, check_ch
         False,
     )
     assert (tcp.ends_on_rst, tcp.ends_on_fin, tcp.join_tls_records) == (False, True, False)
+    assert (tcp.second_syn, tcp.resync_on_rst, tcp.resync_on_refusal) == (SecondSyn.RESYNC, 0.2, 0.5)
     assert (tcp.buffer_bytes, tcp.idle_ns, tcp.max_flows) == (4096, 300 * 10**9, 10)
 
 

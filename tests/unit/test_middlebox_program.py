@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from middlebox.flow import Direction
 from middlebox.packet import FIN, PROTOCOL_TCP, PROTOCOL_UDP, RST
-from middlebox.profile import Drop, KeyPart, Log, Residual, Rewrite
+from middlebox.profile import Drop, KeyPart, Log, Residual, Rewrite, SecondSyn
 from middlebox.program import Program, all_actions
 from tests.unit.talk import RESET_BOTH, STARTTLS, profile, rule
 
@@ -27,10 +28,12 @@ def test_program_knows_protocols_fields_and_window() -> None:
 
 
 def test_program_that_reads_headers_only_leaves_streams_alone() -> None:
-    """Unless it follows acknowledgments or changes data."""
+    """Unless it follows acknowledgments or sequence numbers, or changes data."""
     headers = rule("tcp.dstport == 25")
     assert not Program(profile(headers)).reads_streams
     assert Program(profile(headers, checks_ack=True)).reads_streams
+    assert Program(profile(headers, second_syn=SecondSyn.IGNORED)).reads_streams
+    assert Program(profile(headers, resync_on_rst=0.5)).reads_streams
     assert Program(profile(rule("tcp.dstport == 25", (Rewrite(strip=True),)))).reads_streams
 
 
@@ -38,6 +41,24 @@ def test_program_that_reads_headers_only_leaves_streams_alone() -> None:
 def test_ending_flags_follow_the_knobs(*, rst: bool, fin: bool, flags: int) -> None:
     """What makes the box forget a connection."""
     assert Program(profile(rule("tcp"), ends_on_rst=rst, ends_on_fin=fin)).ending_flags == flags
+
+
+@pytest.mark.parametrize(
+    ("knobs", "loses"),
+    [
+        ({}, False),
+        ({"second_syn": SecondSyn.IGNORED}, False),
+        ({"second_syn": SecondSyn.RESYNC}, True),
+        ({"resync_on_rst": 0.1}, True),
+        ({"resync_on_refusal": 0.1}, True),
+    ],
+)
+def test_box_may_lose_count_by_any_of_its_knobs(knobs: dict[str, Any], *, loses: bool) -> None:
+    """Then its RSTs are looked at, even if they end nothing."""
+    program = Program(profile(rule("tcp"), ends_on_rst=False, **knobs))
+    assert program.may_lose_count is loses
+    heeds_rst = knobs.keys() & {"resync_on_rst", "resync_on_refusal"}
+    assert program.ending_flags == (RST if heeds_rst else 0)
 
 
 def test_dissector_goes_by_port_and_profile() -> None:

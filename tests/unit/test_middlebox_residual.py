@@ -9,7 +9,7 @@ import pytest
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet, decode, tcp_segment
 from middlebox.profile import Drop, DropScope, KeyPart, Log, PortBlock, Residual, Rule
-from middlebox.residual import ResidualTable, key_of
+from middlebox.residual import ResidualTable, Sentence, key_of
 from tests.unit.talk import CLIENT, OTHER, RESET_BOTH, SECOND_NS, SERVER, STARTTLS, rule
 
 TO_SERVER, TO_CLIENT = Direction.CLIENT_TO_SERVER, Direction.SERVER_TO_CLIENT
@@ -51,9 +51,11 @@ def find(table: ResidualTable, p: Packet, now_ns: int, profile: str = "p") -> bo
     return table.find(p, View(Side.INSIDE), profile, now_ns) is not None
 
 
-def start(table: ResidualTable, by: Rule, p: Packet, now_ns: int = 0) -> None:
+def start(table: ResidualTable, by: Rule, p: Packet, now_ns: int = 0) -> Sentence | None:
+    """Returns who had to go."""
     assert by.residual is not None
-    table.start(by, "p", key_of(by.residual.key, p, Side.INSIDE, TO_SERVER), Side.INSIDE, now_ns)
+    key = key_of(by.residual.key, p, Side.INSIDE, TO_SERVER)
+    return table.start(by, "p", key, Side.INSIDE, now_ns)[1]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +118,8 @@ def test_refreshed_sentences_end_in_their_new_order(*, refresh: bool) -> None:
 def test_full_table_lets_go_of_the_oldest() -> None:
     """Under load real tables run over (Wu23, figure 2)."""
     table, by = ResidualTable(), punishing((KeyPart.INSIDE_PORT,), capacity=3)
-    for port in range(5):
-        start(table, by, packet(sport=port))
+    gone = [start(table, by, packet(sport=port)) for port in range(5)]
+    assert [sentence and sentence.key for sentence in gone] == [None, None, None, (0,), (1,)]
     assert [find(table, packet(sport=port), 1) for port in range(5)] == [False, False, True, True, True]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import pytest
 
 from middlebox.packet import Packet, flag_letters
@@ -9,6 +11,9 @@ from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, assert_bare
 
 RESIDUAL_S, TIME_SCALE = 90, 0.01
+OVERLOOKED = 0.028
+MOST_OVERLOOKED = 34
+"""More of 480 come once in two million times by chance, none as rarely (the binomial distribution)."""
 TRIGGERS = ("http", "two-segments", "imap", "dns-over-tcp")
 
 
@@ -83,3 +88,22 @@ def test_gfw_2017_cannot_discard(finished_run: FinishedRun, family: int) -> None
     run = finished_run("gfw-2017")
     connection = run.connection("http", family)
     assert any(b"ultrasurf" in p.payload for p in run.at_host("web", connection))
+
+
+def test_gfw_2017_overlooks_as_many_as_published(finished_run: FinishedRun) -> None:
+    """2.8 per cent of 480 requests get their page, and nothing is forged; to all others both injectors speak."""
+    run = finished_run("gfw-2017-share")
+    overlooked, count = 0, 0
+    for family in FAMILIES:
+        for step in (f"from-sim{number}" for number in range(1, 13)):
+            for connection in run.connections(step, family):
+                count += 1
+                forged = connection.forged("client")
+                overlooked += not forged
+                assert {flag_letters(p.flags) for p in forged} in (set(), {"R", "RA"})
+                if not forged:
+                    assert connection.forged("server") == []
+                    assert connection.first_data("server").packet.payload.startswith(b"HTTP/1.1 200 ")
+    assert count == 480
+    assert 1 <= overlooked <= MOST_OVERLOOKED
+    assert abs(overlooked - OVERLOOKED * count) < 5 * sqrt(OVERLOOKED * (1 - OVERLOOKED) * count)

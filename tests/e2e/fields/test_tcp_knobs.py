@@ -10,6 +10,9 @@ import pytest
 from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES
 
+SECOND_SYN = ("state-syn", "second-syn-ignored", "second-syn-resync")
+SYN_TRICKS = ("syn-before", "syn-after", "syn-and-stray-byte")
+"""What a SYN that means nothing can do; each of these boxes takes it in another way."""
 README = Path(__file__).parents[3] / "scenarios" / "tcp-knobs" / "README.md"
 _ROW = re.compile(r"^\| `([a-z0-9-]+)` \| .* \| (seen|missed) \| (.*) \|$", re.MULTILINE)
 _CELL = re.compile(r"`([a-z-]+)` (seen|missed)")
@@ -48,6 +51,14 @@ def test_table_has_every_step_and_every_knob_changes_something(finished_run: Fin
         assert any(seen[box, trick] != seen["base", trick] for b, trick in seen if b == box)
     assert seen["state-syn", "rst-low-ttl"] != seen["state-syn-no-end-on-rst", "rst-low-ttl"]
     assert seen["state-syn", "fin-low-ttl"] != seen["state-syn-end-on-fin", "fin-low-ttl"]
+    assert seen["state-syn", "rst-low-ttl"] != seen["resync-on-rst", "rst-low-ttl"]
+    assert seen["state-syn", "refused"] != seen["resync-on-refusal", "refused"]
+    falls_for = {box: {trick for trick in SYN_TRICKS if not seen[box, trick]} for box in SECOND_SYN}
+    assert falls_for == {
+        "state-syn": {"syn-after", "syn-and-stray-byte"},
+        "second-syn-ignored": {"syn-before"},
+        "second-syn-resync": {"syn-and-stray-byte"},
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
