@@ -10,7 +10,7 @@ from middlebox.packet import Packet, flag_letters
 from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, assert_bare
 
-RESIDUAL_S, TIME_SCALE = 90, 0.01
+RESIDUAL_S, TIME_SCALE = 90, 0.02
 OVERLOOKED = 0.028
 MOST_OVERLOOKED = 34
 """More of 480 come once in two million times by chance, none as rarely (the binomial distribution)."""
