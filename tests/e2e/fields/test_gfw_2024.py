@@ -13,7 +13,7 @@ HOPS = 6
 MIN_MS, MAX_MS = 11.53, 445.39
 SLACK_MS = 200.0
 """For a busy machine: a forgery can leave late, never early (chosen)."""
-RESIDUAL_S, TIME_SCALE = 180, 0.01
+RESIDUAL_S, TIME_SCALE = 180, 0.015
 
 
 def injected(run: Run, family: int, towards: str) -> dict[str, list[Packet]]:
