@@ -67,8 +67,13 @@ class Firewall:
         if self._running is None:
             self._start_next()
 
-    def let_in(self, elephant: Elephant, now_ns: int) -> None:
-        """A connection that may pass carries much: it may take the shortcut, soon."""
+    def let_in(self, elephant: Elephant, generation: int, now_ns: int) -> None:
+        """A connection that may pass by the rules of this generation carries much: it may take the shortcut, soon.
+
+        By older rules it may not; its report has waited in the queue while they changed.
+        """
+        if generation != self.generation:
+            return
         if self.elephants.add(elephant, now_ns) and self._running is None:
             self._start_next()
 

@@ -145,7 +145,7 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
         # What goes past conntrack goes past address translation too: what is translated is no elephant.
         "passing": [
             f"numgen inc mod {ELEPHANT_SAMPLE} == {ELEPHANT_SAMPLE - 1} ct status & (snat | dnat) == 0 "
-            f"{_mark(ELEPHANT)} goto {TO_USER}",
+            f"{_mark(ELEPHANT | now)} goto {TO_USER}",
             "accept",
         ],
         "answered": _answered_rules(),

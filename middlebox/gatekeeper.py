@@ -95,7 +95,7 @@ class Gatekeeper:
         return decision if led is PASS else replace(decision, events=led.events + decision.events)
 
     def _shows(self, name: bytes, flags: int, payload: bytes, connection: _Connection) -> bool:
-        """Whether the kernel would queue this packet, by the rules that `kernel` writes for it."""
+        """Whether the kernel would queue this packet, by the rules that `gate` writes for it."""
         if connection.generation != self._generation:
             connection.generation = self._generation
             connection.want = self._want_of(name)
@@ -137,9 +137,8 @@ class Gatekeeper:
         syn = _sequence_number(data) if flags & (SYN | ACK) == SYN else b""
         connections = self._connections
         connection = connections.get(name)
-        if (
-            connection is not None and connection.syn == syn
-        ):  # sent once more: nothing that was decided still holds
+        if connection is not None and connection.syn == syn:
+            # sent once more: nothing that was decided still holds
             connection.let_go = connection.shown = False
             return connection
         turned = _turned(name)

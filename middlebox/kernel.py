@@ -46,7 +46,7 @@ REDIRECTED: Final = 1 << 29
 """Packet mark, us to kernel: it goes elsewhere; the number of the place stands where connections have the
 generation."""
 ELEPHANT: Final = 1 << 30
-"""Packet mark, kernel to us: of a connection that may pass and carries much."""
+"""Packet mark, kernel to us: of a connection that may pass, by the generation in the mark, and carries much."""
 
 EXACT_TTLS: Final = {0: "02:00:00:00:01:00", 255: "02:00:00:00:01:ff"}
 """TTLs that routing cannot leave on a packet (it takes one), set by the gate by the frame's source address."""
@@ -87,6 +87,11 @@ def sysctls(plan: Plan) -> dict[str, str]:
     idle_s = max(-(-plan.idle_ns // 10**9), 1)
     timeouts = {name: str(min(seconds, idle_s)) for name, seconds in UDP_TIMEOUTS_S.items()}
     return {**SYSCTLS, **timeouts, CHECKSUM_SYSCTL: f"{plan.checks_checksum:d}"}
+
+
+def generation_of(mark: int) -> int:
+    """The generation that stands in the mark of a packet or of a connection."""
+    return (mark & GENERATION_MASK) >> GENERATION_SHIFT
 
 
 def redirect_mark(plan: Plan, to: Redirect) -> int:

@@ -27,7 +27,7 @@ from middlebox.events import Event
 from middlebox.firewall import Firewall
 from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
-from middlebox.kernel import ANSWERED, DROPPED, ELEPHANT, FIRST, ORIGINAL, REPLY, redirect_mark
+from middlebox.kernel import ANSWERED, DROPPED, ELEPHANT, FIRST, ORIGINAL, REPLY, generation_of, redirect_mark
 from middlebox.nfqueue import NEVER_NS, PREROUTING, Overflow, Pace, Queue, QueuedPacket
 from middlebox.packet import decode
 from middlebox.profile import Deployment
@@ -237,7 +237,7 @@ class Box:
         if p is not None:
             ends = (p.src, p.sport, p.dst, p.dport)
             elephant = Elephant(*ends) if ingress is Side.INSIDE else Elephant(*ends[2:], *ends[:2])
-            self._firewall.let_in(elephant, now)
+            self._firewall.let_in(elephant, generation_of(packet.mark), now)
             if self._firewall.busy:
                 self._bring_forward(now + _MS)
 

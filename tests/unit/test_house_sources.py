@@ -47,7 +47,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "lab/host.py": "tests/emulation/test_lab_host.py",
     "lab/lab.py": "tests/emulation/test_lab_lab.py",
     "lab/netns.py": "tests/emulation/test_lab_link.py",
-    "middlebox/firewall.py": "tests/emulation/test_box_life.py",
     "middlebox/injector.py": "tests/emulation/test_box_reset.py",
     "middlebox/live.py": "tests/emulation/test_box_life.py",
     "middlebox/nfqueue.py": "tests/emulation/test_box_life.py",

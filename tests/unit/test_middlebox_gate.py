@@ -8,7 +8,7 @@ import pytest
 
 from middlebox.filters import compile_filter
 from middlebox.gate import chains_of, flush_text, remove_text, rules_text, structure_text
-from middlebox.kernel import Wiring
+from middlebox.kernel import ELEPHANT, Wiring, generation_of
 from middlebox.packet import RST, SYN
 from middlebox.profile import (
     Deployment,
@@ -270,6 +270,14 @@ def test_rule_that_counts_needs_every_segment() -> None:
     """`flow.packets` means the same to a live box as to a capture."""
     plan = plan_for(deployment("flow.packets <= 4 and tcp.len > 0"))
     assert all(want.every_segment for want in plan.wants)
+
+
+def test_elephant_is_reported_with_the_generation_by_which_it_may_pass() -> None:
+    """The report may wait in the queue while the rules change, and must count no more then."""
+    (reports, *_) = rules_of(plan_for(deployment("tcp")), "passing", generation=0x1234)
+    (mark,) = [int(word, 16) for word in reports.split() if word.startswith("0x")]
+    assert mark & ELEPHANT
+    assert generation_of(mark) == 0x1234
 
 
 def test_new_rules_leave_the_hooks_and_the_queue_alone() -> None:
