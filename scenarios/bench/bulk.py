@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 from lab.lab import Lab
@@ -18,7 +19,7 @@ def measure_bulk(run_dir: Path, profiles: dict[str, float], *, pairs: int, secon
     find_program("iperf3", package="iperf3")
     with bench_lab(run_dir, ["mail"]) as lab:
         server = lab.hosts["mail"]
-        server.popen(["iperf3", "-s", "-p", str(IPERF_PORT)])
+        server.popen(["iperf3", "-s", "-p", str(IPERF_PORT)], stdout=subprocess.DEVNULL)
         server.wait_for_port(IPERF_PORT, timeout_s=5)
         return measure_in_turn(
             lab, run_dir, what="bulk flow", unit="of plain forwarding", profiles=profiles, pairs=pairs,
