@@ -3,7 +3,7 @@
 Pure: it makes text, `firewall` carries it out. It must never let a packet by that a rule could match; when in doubt a
 packet is queued. One table of our own, `inet tamperlab`, for both IP versions; nft takes every change of it as a whole.
 
-    untracked   prerouting, ahead of conntrack: forged packets, which belong to no connection
+    untracked   prerouting, ahead of conntrack: forged packets, which belong to no connection; where some rule forges
     gate        forward: what happens to a packet of the box
     lead        prerouting: connections of which user space has to say where they go, only where some rule redirects
 
@@ -69,10 +69,8 @@ _RENEWING: Final = "tcp flags & (syn | rst)"
 """Not 0 in segments at which a box may lose count (`TcpReading`)."""
 _IS_NO_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
 
-_BASE_CHAINS: Final = {
-    "untracked": "type filter hook prerouting priority -300",
-    "gate": "type filter hook forward priority -150",
-}
+_UNTRACKED_CHAIN: Final = {"untracked": "type filter hook prerouting priority -300"}
+_GATE_CHAIN: Final = {"gate": "type filter hook forward priority -150"}
 _LEADING_CHAINS: Final = {
     "lead": "type filter hook prerouting priority -150",
     "elsewhere": "type nat hook prerouting priority -100",
@@ -115,7 +113,10 @@ def flush_text(chains: Iterable[str]) -> str:
 
 
 def _hooks(plan: Plan) -> dict[str, str]:
-    return (_BASE_CHAINS if plan.wants else {}) | (_LEADING_CHAINS if plan.redirects else {})
+    """Chain -> its hook. Each costs every packet something, so there are only those that the plan needs."""
+    untracked = _UNTRACKED_CHAIN if plan.wants and plan.forges else {}
+    gate = _GATE_CHAIN if plan.wants else {}
+    return untracked | gate | (_LEADING_CHAINS if plan.redirects else {})
 
 
 def remove_text() -> str:
@@ -130,7 +131,7 @@ def _lines(lines: Iterable[str]) -> str:
 def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
     inside, outside = f'"{wiring.inside}"', f'"{wiring.outside}"'
     return {
-        "untracked": [f'iif "{INJECT_INTO}" notrack'],
+        **({"untracked": [f'iif "{INJECT_INTO}" notrack']} if plan.forges else {}),
         "gate": [
             f"iif {inside} oif {outside} goto box",
             f"iif {outside} oif {inside} goto box",

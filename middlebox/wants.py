@@ -13,6 +13,8 @@ from middlebox.filters import Selector
 from middlebox.packet import FIN, PROTOCOL_TCP, PROTOCOL_UDP, RST, SYN
 from middlebox.profile import (
     DEFAULT_IDLE_NS,
+    FORGING,
+    Action,
     Delay,
     Deployment,
     Drop,
@@ -79,6 +81,8 @@ class Plan:
     wants: tuple[Want, ...]
     flags: int
     renews: bool = False
+    forges: bool = True
+    """Some rule sends packets of its own."""
     whole_packets: bool = True
     """Large packets may come as they are; not where some rule changes, holds or polices packets one by one."""
     checks_checksum: bool = True
@@ -125,6 +129,7 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
         tuple(sorted(needed, key=lambda want: want.tls)),
         flags,
         renews=any(Program(profile).may_lose_count for profile in profiles),
+        forges=any(isinstance(a, FORGING) for p in profiles for rule in p.rules for a in _actions_of(rule)),
         whole_packets=not any(_handles_packets_singly(rule) for p in profiles for rule in p.rules),
         checks_checksum=checks_checksum,
         idle_ns=min((p.tcp.idle_ns for p in profiles), default=DEFAULT_IDLE_NS),
@@ -136,8 +141,12 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
 
 def _handles_packets_singly(rule: Rule) -> bool:
     """Whether packets have to come one by one, and those without payload too."""
-    punishment = rule.residual.actions if rule.residual is not None else ()
-    return any(isinstance(action, Rewrite | Throttle | Delay) for action in (*rule.do, *punishment))
+    return any(isinstance(action, Rewrite | Throttle | Delay) for action in _actions_of(rule))
+
+
+def _actions_of(rule: Rule) -> tuple[Action, ...]:
+    """What it does at a match, and what a residual of it does later."""
+    return (*rule.do, *(rule.residual.actions if rule.residual is not None else ()))
 
 
 def _flags_of(profile: Profile) -> int:

@@ -21,7 +21,7 @@ source: chosen
 rules:
   - name: everything
     when: tcp.port == 7000
-    do: [log]
+    do: [reset]  # stands for whatever the engine forges
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 from middlebox.filters import compile_filter
 from middlebox.gate import chains_of, flush_text, remove_text, rules_text, structure_text
 from middlebox.kernel import ELEPHANT, Wiring, generation_of
+from middlebox.look import Look
 from middlebox.packet import RST, SYN
 from middlebox.profile import (
     Deployment,
@@ -19,11 +20,13 @@ from middlebox.profile import (
     Placement,
     Profile,
     Reassembly,
+    Reset,
     Residual,
     Rule,
     SecondSyn,
     StateFrom,
     TcpReading,
+    Towards,
 )
 from middlebox.wants import Plan, Want, plan_for
 
@@ -270,6 +273,19 @@ def test_rule_that_counts_needs_every_segment() -> None:
     """`flow.packets` means the same to a live box as to a capture."""
     plan = plan_for(deployment("flow.packets <= 4 and tcp.len > 0"))
     assert all(want.every_segment for want in plan.wants)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_packets_are_kept_from_conntrack_only_where_some_are_forged(late: bool) -> None:
+    """A hook that nobody needs is not there; a residual may be the only one that forges."""
+    forging = (Reset(Towards.BOTH, Look()),)
+    residual = Residual((KeyPart.INSIDE_IP,), 1, False, forging) if late else None
+    rule = Rule("forger", compile_filter("tcp.len > 0"), (Log(),) if late else forging, residual=residual)
+    forger = Profile("test", "Test", Placement.ON_PATH, (rule,), tcp=CAREFREE)
+    assert "untracked" in chains_of(plan_for(Deployment("test", (Phase(0, forger),))))
+    watcher = plan_for(deployment("tcp.len > 0"))
+    assert "untracked" not in chains_of(watcher)
+    assert "untracked" not in rules_text(watcher, WIRING, generation=1)
 
 
 def test_elephant_is_reported_with_the_generation_by_which_it_may_pass() -> None:
