@@ -222,9 +222,6 @@ Action = (
     Reset | Drop | Log | Close | Reply | Rewrite | Throttle | Delay | Dns | Icmp | Mark | Unmark | Redirect
 )
 
-FORGING = (Reset, Close, Reply, Dns, Icmp)
-"""These send packets of their own."""
-
 IN_PATH_ONLY = (Drop, Rewrite, Throttle, Delay, Redirect)
 """What a tap with an injector cannot do."""
 

@@ -13,15 +13,19 @@ from middlebox.filters import Selector
 from middlebox.packet import FIN, PROTOCOL_TCP, PROTOCOL_UDP, RST, SYN
 from middlebox.profile import (
     DEFAULT_IDLE_NS,
-    FORGING,
     Action,
+    Close,
     Delay,
     Deployment,
+    Dns,
     Drop,
+    Icmp,
     KeyPart,
     Profile,
     Reassembly,
     Redirect,
+    Reply,
+    Reset,
     Residual,
     Rewrite,
     Rule,
@@ -36,6 +40,8 @@ Ports = tuple[tuple[int, int], ...]
 
 _ALL_PORTS: Ports = ((0, 0xFFFF),)
 _TRANSPORTS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp"}
+_FORGING = (Reset, Close, Reply, Dns, Icmp)
+"""These send packets of their own."""
 _STARTTLS = ("smtp", "imap", "pop")
 """Where TLS may come later in a connection."""
 
@@ -129,7 +135,7 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
         tuple(sorted(needed, key=lambda want: want.tls)),
         flags,
         renews=any(Program(profile).may_lose_count for profile in profiles),
-        forges=any(isinstance(a, FORGING) for p in profiles for rule in p.rules for a in _actions_of(rule)),
+        forges=any(isinstance(a, _FORGING) for p in profiles for rule in p.rules for a in _actions_of(rule)),
         whole_packets=not any(_handles_packets_singly(rule) for p in profiles for rule in p.rules),
         checks_checksum=checks_checksum,
         idle_ns=min((p.tcp.idle_ns for p in profiles), default=DEFAULT_IDLE_NS),

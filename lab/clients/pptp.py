@@ -55,17 +55,16 @@ def run(host: Host, target: Target) -> ClientResult:
     argv = [program, target.server_name, "--nolaunchpppd", "--nohostroute", "--nobuffer"]
     resets = received_resets(host)
     begin = time.monotonic()
-    line, its_end = (
-        socket.socketpair()
-    )  # it reads from and writes to its standard input, as if that were pppd's terminal
+    # It reads from and writes to its standard input, as if that were pppd's terminal.
+    line, its_end = socket.socketpair()
     with line, its_end:
+        line.sendall(frame_of(QUESTION))  # waits there until the call is up, or the program has ended
         # By its socket in /run a pptp would be taken over by that of another host.
         process = host.popen(
             with_own_run(argv), cwd=workplace.directory, env=workplace.environment, stdin=its_end.fileno(),
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         its_end.close()
-        line.sendall(frame_of(QUESTION))  # it is read once the call is up
         assert process.stderr is not None
         with process.stderr:
             answer, complaints, in_time = _wait(line, process.stderr, begin + target.time_limit_s)
