@@ -176,7 +176,7 @@ def _order_of_questions(plan: Plan, now: int) -> list[str]:
         f"{passed} meta length <= {ELEPHANT_BYTES} accept",
         f"{passed} goto passing",
         # A new connection between the same two ports owes nothing to the old one.
-        f"{_IS_SYN} ct direction original {_connection_mark(0, _DECIDED | SEEN)}",
+        f"{_IS_SYN} meta mark & {ANSWERED:#x} == 0 ct direction original {_connection_mark(0, _DECIDED | SEEN)}",
         *([asks_again] if plan.renews else []),
         f"ct mark & {GENERATION_MASK:#x} == {now:#x} jump decided",
         f"meta mark & {ANSWERED:#x} == {ANSWERED:#x} goto answered",

@@ -7,6 +7,7 @@ let go of it; until then only those that have not are shown its packets.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 
 from middlebox import packet as wire
@@ -16,13 +17,10 @@ from middlebox.events import Event
 from middlebox.flow import Direction, Side
 from middlebox.packet import Packet
 from middlebox.profile import Deployment
-from middlebox.wants import plan_for
+from middlebox.wants import borders, plan_for
 
 CONNECTIONS_REMEMBERED = 200_000
 """Of which some boxes have let go and others not (chosen); the oldest is forgotten, and shown to all again."""
-
-PORTS_REMEMBERED = 65_536
-"""Pairs of ports of which it is known whom they concern (chosen)."""
 
 _Key = tuple[bytes, int, bytes, int, int]
 _LetGo = list[int]
@@ -39,8 +37,7 @@ class Stack:
         self._engines = tuple(engines)
         self._let_go: dict[_Key, _LetGo] = {}
         self._generations = [engine.generation for engine in self._engines]
-        self._wants = [plan_for(engine.deployment).wants for engine in self._engines]
-        self._strangers: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        self._take_up_wants(self.deployments)
         self.generation = 1
         self._undecoded = 0
 
@@ -72,10 +69,14 @@ class Stack:
         """Each box takes up its own deployment; there are as many as there are boxes."""
         pairs = zip(self._engines, deployments, strict=True)
         happened = tuple(event for engine, deployment in pairs for event in engine.reload(deployment, now_ns))
-        self._wants = [plan_for(deployment).wants for deployment in deployments]
-        self._strangers.clear()
+        self._take_up_wants(deployments)
         self._note_generations()
         return happened
+
+    def _take_up_wants(self, deployments: Iterable[Deployment]) -> None:
+        self._wants = [plan_for(deployment).wants for deployment in deployments]
+        self._borders = borders(want for wants in self._wants for want in wants)
+        self._strangers: dict[tuple[int, int, int], tuple[int, ...]] = {}
 
     def handle(
         self,
@@ -131,13 +132,12 @@ class Stack:
             self._let_go.pop(key, None)
         elif (known := self._let_go.get(key)) is not None:
             return known
-        ends = (p.protocol, p.sport, p.dport)
-        strangers = self._strangers.get(ends)
+        alike = (p.protocol, bisect(self._borders, p.sport), bisect(self._borders, p.dport))
+        strangers = self._strangers.get(alike)
         if strangers is None:
-            if len(self._strangers) >= PORTS_REMEMBERED:
-                self._strangers.clear()
-            strangers = self._strangers[ends] = tuple(
-                0 if any(want.concerns(*ends) for want in wants) else _PASS for wants in self._wants
+            strangers = self._strangers[alike] = tuple(
+                0 if any(want.concerns(p.protocol, p.sport, p.dport) for want in wants) else _PASS
+                for wants in self._wants
             )
         return list(strangers)
 

@@ -5,7 +5,7 @@ Pure, and never too little: when in doubt a packet is wanted. Counterpart of `ga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from middlebox.dissect import DEFAULT_PORTS
@@ -106,6 +106,12 @@ class Plan:
     def sees_syn(self) -> bool:
         """Whether user space gets every SYN of the connections it is shown."""
         return bool(self.flags & SYN) or all(want.every_segment for want in self.wants)
+
+
+def borders(wants: Iterable[Want]) -> list[int]:
+    """Where port numbers begin that concern other wants than those below: between two neighbours all are alike."""
+    ranges = [r for want in wants for ports in (want.ports, want.peer_ports) for r in ports or ()]
+    return sorted({border for low, high in ranges for border in (low, high + 1)})
 
 
 def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
