@@ -60,7 +60,7 @@ python_packages() {
 install_system_packages() {
     local group wanted=() missing=()
     read -ra wanted < <(python_packages)
-    for group in core "$@"; do
+    for group in $(printf '%s\n' core "$@" | awk '!seen[$0]++'); do
         local -n packages="packages_$group"
         wanted+=("${packages[@]}")
     done

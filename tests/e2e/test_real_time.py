@@ -11,6 +11,7 @@ from tests.e2e.test_scenarios import assert_honest, play
 IN_A_HURRY = {
     "gfw-fet-share": "counts how often somebody is cut off, so that must be over when he comes again",
     "gfw-2017-share": "counts how often somebody is overlooked, so his punishment must be over when he comes again",
+    "gfw-2017-rst-share": "the same, of those who are forgotten",
     "gfw-fet-load": "looks on for three minutes, with a SYN every six seconds of them from twenty ends",
 }
 """Scenarios that make no sense in real time, and why; what they are about has another one that does."""
