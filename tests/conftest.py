@@ -5,6 +5,7 @@
 - No test writes into the `runs` folder of the checkout.
 - A test marked `tshark_4_0` compares with tshark 4.0, Debian 12's and CI's: other versions mean other things by some
   filters (`not in`, slices behind the end) and name other values, so there they would compare with another language.
+- Ctrl-C reaches what tests start: begun in the background of a shell they, and all that they start, would ignore it.
 - Tests find `ip` and `iptables` as root does: an ordinary user's PATH on Debian lacks their directories.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -37,8 +39,9 @@ settings.register_profile(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where programs are; how many examples hypothesis draws, by the marks asked for."""
+    """Where programs are; what Ctrl-C does; how many examples hypothesis draws, by the marks asked for."""
     os.environ["PATH"] = program_path()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.load_profile("deep" if config.option.markexpr == "deep" else "same-every-time")
 
 
@@ -67,9 +70,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(scope="session")
 def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where runs of this session go, for tests and for the programs that they start."""
-    folder = tmp_path_factory.mktemp("runs")
-    os.environ["TAMPERLAB_RUNS"] = str(folder)
-    return folder
+    """Where runs of this session go; tests in another folder may have another."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(autouse=True)
+def _runs_go_there(runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the test and of the programs that it starts, whatever ran before it in this process."""
+    monkeypatch.setenv("TAMPERLAB_RUNS", str(runs_folder))

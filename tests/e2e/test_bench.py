@@ -28,6 +28,7 @@ def test_bench_writes_every_figure_with_its_bar(runs_folder: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     (file,) = runs_folder.glob("bench-*/bench.json")
     figures = json.loads(file.read_text())["figures"]
     assert {figure["name"] for figure in figures} == FIGURES

@@ -97,12 +97,11 @@ def give_subordinate_ids() -> None:
         sandbox.bind_file(directory / name, file)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(scope="session")
 def runs_folder() -> Iterator[Path]:
     """As for every test, but for any user; a forked test that inherits it leaves it to its maker."""
     path, maker = Path(tempfile.mkdtemp(prefix="lab-test-runs-")), os.getpid()
     path.chmod(0o777)
-    os.environ["TAMPERLAB_RUNS"] = str(path)
     yield path
     if os.getpid() == maker:
         shutil.rmtree(path)

@@ -27,7 +27,8 @@ def small() -> IspTopology:
 def test_lab_every_host_reaches_every_other_over_both_families(user: str, run_dir: Path) -> None:
     """All pairs of hosts, and host and box, reach each other at once over IPv4 and IPv6."""
     with Lab(small(), run_dir=run_dir) as lab:
-        assert lab.facts["sandbox"]["mode"] == ("root" if user == "root" else "single-id")
+        # Whether an ordinary user has more ids than one is the machine's business.
+        assert (lab.facts["sandbox"]["mode"] == "root") is (user == "root")
         pings = {
             (source.name, address): source.popen([*PING, address], stdout=subprocess.DEVNULL)
             for source in lab.hosts.values()
