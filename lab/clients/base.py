@@ -27,6 +27,9 @@ Family = Literal[4, 6]
 CONTROL_TIMEOUT_S = 5.0
 """Limit for the small programs beside the client: cat, getent (chosen)."""
 
+OPENSSL_SETTINGS = Path(__file__).with_name("openssl.cnf")
+"""For every client, so that those with OpenSSL say the same on every machine."""
+
 
 class Outcome(enum.StrEnum):
     """What became of one run of a client."""
@@ -216,7 +219,8 @@ class Workplace:
     @classmethod
     def make(cls, target: Target, client: str) -> Workplace:
         directory = Path(tempfile.mkdtemp(prefix=f"{client}-", dir=target.directory))
-        return cls(directory, {"HOME": str(directory), "PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"})
+        environment = {"HOME": str(directory), "PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"}
+        return cls(directory, environment | {"OPENSSL_CONF": str(OPENSSL_SETTINGS)})
 
     def write(self, name: str, content: bytes) -> Path:
         """A file that only its owner may read, as some clients demand of files with secrets."""

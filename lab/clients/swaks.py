@@ -36,6 +36,8 @@ _REPLIES = range(21, 28)
 """Exit codes: no connection, connection lost, a library is missing, login, TLS; a negative reply."""
 
 _MISSING_LIBRARY = re.compile(r"\w+ not available: requires [\w:]+")
+_UNTRUSTED = re.compile(r"TLS startup failed \(.*(?:verification failed|did not match target host)")
+"""swaks from 20240103 on looks at the certificate when TLS is up; told `--tls-optional` it then goes on all the same."""
 _ACCEPTED = re.compile(r"^ [-~]> \.\n<([-~])  250 ", re.MULTILINE)
 _NEGATIVE_REPLY = re.compile(r"^<[-~*]\* +[45]\d\d", re.MULTILINE)
 
@@ -53,6 +55,8 @@ def classify(done: Finished) -> Outcome:
         unreachable = Outcome.UNREACHABLE if "Operation already in progress" in text else Outcome.FAILED
         return outcome_of_text(text) or unreachable
     ended = Outcome.CONNECTION_RESET if done.resets else Outcome.CONNECTION_CLOSED
+    if _UNTRUSTED.search(text):
+        return Outcome.TLS_ERROR
     if "TLS startup failed" in text:
         return Outcome.TLS_ERROR if "SSL routines" in text and "unexpected eof" not in text else ended
     if status in (_CLOSED, -signal.SIGPIPE) or "closed connection unexpectedly" in text:

@@ -64,7 +64,6 @@ SIGHTS = {
     "benign-duplicate-syn": [
         exactly("sim1", "tcp.flags.syn == 1 and tcp.flags.ack == 0", 4),
         exactly("web", "tcp.flags.syn == 1 and tcp.flags.ack == 0", 4),
-        exactly("web", f"tcp.analysis.retransmission and tcp.flags.syn == 1 and {FROM_CLIENT}", 2),
     ],
     "benign-syn-proxy": [
         exactly("sim1", "tcp.flags.syn == 1 and tcp.flags.ack == 1 and tcp.window_size_value == 0", 2),

@@ -151,7 +151,11 @@ def _run_apart(item: pytest.Item) -> list[pytest.TestReport]:
     if not said.endswith(b"\n"):
         return [_report(item, "failed", f"expected reports within {TIMEOUT_S:g} s, got {said.decode()!r}")]
     restore = item.config.hook.pytest_report_from_serializable
-    return [restore(config=item.config, data=data) for data in json.loads(said)]
+    reports = [restore(config=item.config, data=data) for data in json.loads(said)]
+    for report in reports:
+        if isinstance(report.longrepr, list):  # why it was skipped, which JSON has no tuple for
+            report.longrepr = tuple(report.longrepr)
+    return reports
 
 
 def _run_in_sandbox(item: pytest.Item, reports: int, user: str | None) -> None:

@@ -73,8 +73,9 @@ def test_clients_with_another_authority_refuse_the_certificate(run_dir: Path) ->
     with mail_world(run_dir) as world:
         directory = serve_mail(world)
         stranger = Pki(run_dir / "stranger")
-        outcomes = world.outcomes(EVERYBODY, ca_file=stranger.ca_file)
-        assert outcomes == all_are(Outcome.TLS_ERROR, EVERYBODY)
+        # swaks up to 20201014 gives up where TLS was optional, later ones go on: no promise about that.
+        clients = [name for name in EVERYBODY if name != "swaks-opportunistic"]
+        assert world.outcomes(clients, ca_file=stranger.ca_file) == all_are(Outcome.TLS_ERROR, clients)
         events = {entry["event"] for entry in log_entries(directory)}
         assert not events & {"auth", "mail", "delivered"}
 

@@ -30,6 +30,20 @@ def test_swaks_that_lost_the_connection_is_told_by_the_counters() -> None:
     assert swaks.classify(finished(6, stdout=lost)) is Outcome.CONNECTION_CLOSED
 
 
+@pytest.mark.parametrize(
+    "why",
+    [
+        "certificate verification failed (unable to get local issuer certificate)",
+        "certificate verification failed (self-signed certificate), server certificate did not match target host a.example",
+        "server certificate did not match target host mail.example",
+    ],
+)
+def test_swaks_that_does_not_trust_the_server_says_so(why: str) -> None:
+    """From 20240103 on it ends the connection itself, after the handshake: no loss."""
+    done = finished(29, stdout=f"*** TLS startup failed (connect(): {why})\n")
+    assert swaks.classify(done) is Outcome.TLS_ERROR
+
+
 def test_swaks_refused_login_is_no_reset_although_one_followed() -> None:
     """A RST that came after the server's 535 was not what ended the attempt."""
     transcript = " ~> AUTH PLAIN xyz\n<~* 535 5.7.8 bad\n ~> QUIT\n"

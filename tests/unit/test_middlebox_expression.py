@@ -45,7 +45,7 @@ def test_expression_anything_else_is_refused(text: str) -> None:
         parse_expression(text)
 
 
-@pytest.mark.parametrize("text", ["\0", "\ud800", "1" + "+1" * 1500, "-" * 50_000 + "1"])
+@pytest.mark.parametrize("text", ["\0", "\ud800", "1" + "+1" * 50_000, "-" * 50_000 + "1"])
 def test_expression_that_python_cannot_even_read_is_refused(text: str) -> None:
     """Characters that no source has, more operators than Python's own reader takes: one short message."""
     with pytest.raises(ValueError, match=r"^expected arithmetic such as .{,300}$"):
