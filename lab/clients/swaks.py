@@ -37,7 +37,7 @@ _REPLIES = range(21, 28)
 
 _MISSING_LIBRARY = re.compile(r"\w+ not available: requires [\w:]+")
 _UNTRUSTED = re.compile(r"TLS startup failed \(.*(?:verification failed|did not match target host)")
-"""swaks from 20240103 on looks at the certificate when TLS is up; told `--tls-optional` it then goes on all the same."""
+"""swaks from 20240103 on looks at the certificate when TLS is up; where that is optional it goes on all the same."""
 _ACCEPTED = re.compile(r"^ [-~]> \.\n<([-~])  250 ", re.MULTILINE)
 _NEGATIVE_REPLY = re.compile(r"^<[-~*]\* +[45]\d\d", re.MULTILINE)
 
