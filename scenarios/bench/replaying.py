@@ -15,7 +15,6 @@ from struct import pack
 from middlebox.packet import ACK, PSH, SYN, tcp_segment
 from scenarios.bench.figures import Figure
 
-PACKETS_PER_FLOW = 9
 SERVER = bytes([203, 0, 113, 25])
 MANY_FLOWS = 100_000
 """As many connections at once as the issue asks for; the few are a hundredth of them."""
