@@ -58,9 +58,10 @@ python_packages() {
 }
 
 install_system_packages() {
-    local group wanted=() missing=()
+    local group groups=(core) wanted=() missing=()
+    for group in "$@"; do [ "$group" = core ] || groups+=("$group"); done
     read -ra wanted < <(python_packages)
-    for group in $(printf '%s\n' core "$@" | awk '!seen[$0]++'); do
+    for group in "${groups[@]}"; do
         local -n packages="packages_$group"
         wanted+=("${packages[@]}")
     done
