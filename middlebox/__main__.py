@@ -21,13 +21,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from middlebox import events
+from middlebox import events, signals
 from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
 from middlebox.firewall import Firewall, FirewallError
 from middlebox.injector import Injector, InjectorError
 from middlebox.kernel import Wiring
-from middlebox.live import Box, JudgesPackets, on_signals, wall_clock
+from middlebox.live import Box, JudgesPackets, wall_clock
 from middlebox.load import load_deployment
 from middlebox.nfqueue import QUEUE_PACKETS
 from middlebox.profile import Deployment
@@ -97,7 +97,7 @@ def _run(
             f"expected to serve queue {wiring.queue}, got {error}; "
             "is another box running in this namespace, and does the kernel have NFQUEUE?"
         ) from error
-    wakeup = on_signals(box, lambda: [load_deployment(profile) for profile in arguments.profile])
+    wakeup = signals.on_signals(box, lambda: [load_deployment(profile) for profile in arguments.profile])
     log.write([events.run_started(clock(), _start_facts(arguments, deployments, seed))])
     finished = False
     try:

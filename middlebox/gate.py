@@ -34,6 +34,7 @@ from middlebox.kernel import (
     REDIRECTED,
     REPLY,
     SEEN,
+    STRANGE,
     Wiring,
     redirect_mark,
 )
@@ -159,6 +160,7 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
             f"ct mark & {GENERATION_MASK:#x} != {now:#x} {_connection_mark(now, _DECIDED)}",
             f"ct direction original {_mark(ORIGINAL)}",
             f"ct direction reply {_mark(REPLY)}",
+            f"ct status & confirmed == 0 {_mark(STRANGE)}",
             f"ct mark & {SEEN:#x} == 0 {_mark(FIRST)} {_connection_mark(SEEN, SEEN)}",
             f"goto {TO_USER}",
         ],

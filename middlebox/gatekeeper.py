@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from middlebox.decision import PASS, Decision, Offload
+from middlebox.ends import ends_of, turned
 from middlebox.engine import Engine
 from middlebox.flow import Direction, Side
 from middlebox.packet import ACK, PROTOCOL_TCP, PROTOCOL_UDP, RST, SYN
@@ -70,7 +71,7 @@ class Gatekeeper:
         engine = self._engine
         if engine.generation != self._engine_generation or engine.punishing != self._punishing:
             self._take_up_plan()
-        name = _name(data)
+        name = ends_of(data)
         if not name:
             return engine.handle(data, now_ns, ingress) if self._wants_nameless(data) else PASS
         flags, payload = _segment(data) if name[0] == PROTOCOL_TCP else (0, b"")
@@ -141,32 +142,16 @@ class Gatekeeper:
             # sent once more: nothing that was decided still holds
             connection.let_go = connection.shown = False
             return connection
-        turned = _turned(name)
-        for known in (name, turned):
+        other_way = turned(name)
+        for known in (name, other_way):
             connections.pop(known, None)
         if len(connections) >= 2 * CONNECTIONS_REMEMBERED:
             oldest = next(iter(connections))
-            for known in (oldest, _turned(oldest)):
+            for known in (oldest, turned(oldest)):
                 connections.pop(known, None)
         connection = _Connection(name if syn else b"", syn)
-        connections[name] = connections[turned] = connection
+        connections[name] = connections[other_way] = connection
         return connection
-
-
-def _name(data: bytes) -> bytes:
-    """Protocol, addresses and ports of a packet without IP options and extension headers; else nothing."""
-    first, size = data[0], len(data)
-    if first == 0x45 and size >= 24:
-        has_ports = data[9] in (PROTOCOL_TCP, PROTOCOL_UDP) and not (data[6] & 0x3F or data[7])
-        return data[9:10] + data[12:24] if has_ports else b""
-    has_ports = first >> 4 == 6 and size >= 44 and data[6] in (PROTOCOL_TCP, PROTOCOL_UDP)
-    return data[6:7] + data[8:44] if has_ports else b""
-
-
-def _turned(name: bytes) -> bytes:
-    """The name of the packets that go the other way."""
-    size = (len(name) - 5) // 2
-    return name[:1] + name[1 + size : 1 + 2 * size] + name[1 : 1 + size] + name[-2:] + name[-4:-2]
 
 
 def _sequence_number(data: bytes) -> bytes:

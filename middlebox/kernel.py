@@ -29,6 +29,8 @@ SEEN: Final = 1 << 4
 """Connection mark: some packet of it has been queued."""
 LED: Final = 1 << 5
 """Connection mark: somebody was asked where it goes."""
+STRANGE: Final = 1 << 6
+"""Packet mark, kernel to us: conntrack does not know its connection yet, and will from the first packet that leaves."""
 GENERATION_SHIFT: Final = 8
 GENERATIONS: Final = 1 << 16
 GENERATION_MASK: Final = (GENERATIONS - 1) << GENERATION_SHIFT

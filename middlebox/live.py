@@ -10,7 +10,6 @@ closed), the bug is written down, and the run is invalid.
 from __future__ import annotations
 
 import select
-import signal
 import socket
 import sys
 import time
@@ -20,18 +19,29 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Final, Protocol
 
-from middlebox import events
+from middlebox import events, signals
 from middlebox.decision import PASS, Decision, Forged, Verdict
 from middlebox.eventlog import EVENTS_AT_ONCE, EventLog
 from middlebox.events import Event
 from middlebox.firewall import Firewall
 from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
-from middlebox.kernel import ANSWERED, DROPPED, ELEPHANT, FIRST, ORIGINAL, REPLY, generation_of, redirect_mark
+from middlebox.kernel import (
+    ANSWERED,
+    DROPPED,
+    ELEPHANT,
+    FIRST,
+    ORIGINAL,
+    REPLY,
+    STRANGE,
+    generation_of,
+    redirect_mark,
+)
 from middlebox.nfqueue import NEVER_NS, PREROUTING, Overflow, Pace, Queue, QueuedPacket
 from middlebox.packet import decode
 from middlebox.profile import Deployment
 from middlebox.shortcut import Elephant
+from middlebox.twins import Answerable, Begun, Twin
 from middlebox.wants import plan_for
 
 ERRORS_WRITTEN: Final = 20
@@ -111,6 +121,7 @@ class Box:
         self._reload: Callable[[], Sequence[Deployment]] | None = None
         self._housekeeping_ns = 0
         self._pace = Pace()
+        self._begun = Begun()
         self.queue = Queue(queue_number, self._on_packet, self._pace, max_packets=queue_packets)
         self.queue.hand_out_whole(on=firewall.plan.whole_packets)
 
@@ -142,9 +153,10 @@ class Box:
                 self._log.flush(EVENTS_AT_ONCE)
                 continue
             if readable[1] in ready:
-                drain(wakeup)
+                signals.drain(wakeup)
             pace.now_ns = self._clock()
-            self.queue.serve()
+            if self.queue.serve():
+                self._begun.forget()
 
     def finish(self) -> None:
         """After the rules are gone: answer what still waits in the queue and count what was lost."""
@@ -218,15 +230,18 @@ class Box:
             sent_by = Direction.SERVER_TO_CLIENT
         # An engine that is shown every SYN knows better what a new connection is: some are sent twice.
         first = bool(mark & FIRST) and not self._sees_syn
+        asked: Answerable = packet
+        if mark & STRANGE and self._begun.has_twin(data):
+            asked, first = Twin(packet, data, self._injector.send), False
         try:
             decision = self._engine.handle(data, now, ingress, sent_by, first=first)
         except Exception as error:  # noqa: BLE001  a bug in the engine must not stop the traffic
-            self._answer_after_failure(error, packet, data, now)
+            self._answer_after_failure(error, asked, data, now)
             return
         if decision is PASS:
-            packet.accept()
+            asked.accept()
         else:
-            self._answer(packet, decision, now)
+            self._answer(asked, decision, now)
         if self._engine.generation != self._generation:
             self._generation_changed(now)
 
@@ -254,14 +269,14 @@ class Box:
         if decision.events:
             self._log.write(decision.events)
 
-    def _answer_after_failure(self, error: Exception, packet: QueuedPacket, data: bytes, now: int) -> None:
+    def _answer_after_failure(self, error: Exception, packet: Answerable, data: bytes, now: int) -> None:
         self._engine_failed(error, data, now)
         if self._fail_open:
             packet.accept()
         else:
             packet.drop()
 
-    def _answer(self, packet: QueuedPacket, decision: Decision, now: int) -> None:
+    def _answer(self, packet: Answerable, decision: Decision, now: int) -> None:
         drop = decision.verdict is Verdict.DROP
         self.dropped += drop
         verdict = packet.drop if drop else packet.accept
@@ -368,23 +383,3 @@ class Box:
             "unsent": self.unsent, "engine_errors": self.errors,
             "queue": self.overflow._asdict() | {"receive_buffer_bytes": self.queue.receive_buffer_bytes},
         }  # fmt: skip
-
-
-def drain(wakeup: socket.socket) -> None:
-    """Read off the signal numbers that made the socket readable; the handlers have run by now."""
-    try:
-        wakeup.recv(4096)
-    except BlockingIOError:
-        pass
-
-
-def on_signals(box: Box, load: Callable[[], Sequence[Deployment]]) -> socket.socket:
-    """SIGTERM and SIGINT stop the box, SIGHUP reloads; returns the socket for `Box.run`."""
-    reading, writing = socket.socketpair()
-    reading.setblocking(False)
-    writing.setblocking(False)
-    signal.set_wakeup_fd(writing.detach())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: box.stop())
-    signal.signal(signal.SIGHUP, lambda *_: box.reload(load))
-    return reading

@@ -112,9 +112,11 @@ class Queue:
         """Whether packets were read that `serve` has not handed out: the socket does not tell of them any more."""
         return bool(self._reader.early)
 
-    def serve(self) -> None:
-        """Hand out what is waiting, and return when nothing is or when something else is due."""
+    def serve(self) -> bool:
+        """Hand out what is waiting, and return when nothing is (True) or when something else is due."""
+        self._reader.emptied = False
         self._queue.run_socket(self._reader)  # type: ignore[arg-type]  # all it uses is recv()
+        return self._reader.emptied
 
     def overflow(self) -> Overflow:
         """What was lost since the queue was bound."""
@@ -156,16 +158,21 @@ class Queue:
 class _Reader:
     """What `run_socket` takes for a socket: reads whole messages, never blocks, stops on time."""
 
-    __slots__ = ("_pace", "_receive", "early")
+    __slots__ = ("_pace", "_receive", "early", "emptied")
 
     def __init__(self, source: socket.socket, pace: Pace) -> None:
         self._receive = source.recv
         self._pace = pace
         self.early: deque[bytes] = deque()
+        self.emptied = False
 
     def recv(self, _size: int) -> bytes:
         if self._pace.now_ns >= self._pace.due_ns:
             raise BlockingIOError(EAGAIN, "something else is due")
         if self.early:
             return self.early.popleft()
-        return self._receive(_READ_BYTES, MSG_DONTWAIT)
+        try:
+            return self._receive(_READ_BYTES, MSG_DONTWAIT)
+        except BlockingIOError:
+            self.emptied = True
+            raise

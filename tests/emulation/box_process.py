@@ -37,8 +37,9 @@ class BoxProcess:
         self._errors = errors
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """What it has written so far, all or of one kind. A line is whole or it is not there."""
-        lines = self._events.read_text().splitlines()
+        """What it has written so far, all or of one kind; a line is there when its end is."""
+        whole, _, _ = self._events.read_text().rpartition("\n")
+        lines = whole.splitlines()
         return [event for event in map(json.loads, lines) if kind in (None, event["event"])]
 
     def handled(self) -> list[list[str]]:

@@ -1,0 +1,77 @@
+"""Twins: who is taken for one, and what becomes of a verdict on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from middlebox.kernel import ANSWERED, DROPPED
+from middlebox.packet import PSH, SYN, tcp_segment
+from middlebox.twins import Begun, Twin
+
+CLIENT, SERVER = bytes((192, 0, 2, 1)), bytes((203, 0, 113, 25))
+
+
+def segment(*, sport: int = 20001, backwards: bool = False, flags: int = SYN) -> bytes:
+    src, dst, ports = (SERVER, CLIENT, (25, sport)) if backwards else (CLIENT, SERVER, (sport, 25))
+    return tcp_segment(
+        src=src, dst=dst, sport=ports[0], dport=ports[1], seq=1, ack=0, flags=flags, window=1, ttl=64
+    )
+
+
+class Queued:
+    """A packet in the queue; remembers what was said of it."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def accept(self) -> None:
+        self.said.append("accept")
+
+    def drop(self) -> None:
+        self.said.append("drop")
+
+    def repeat(self) -> None:
+        self.said.append("repeat")
+
+    def set_mark(self, mark: int) -> None:
+        self.said.append(f"mark {mark}")
+
+    def set_payload(self, data: bytes) -> None:
+        self.said.append(f"payload {data!r}")
+
+
+def test_second_packet_of_a_connection_is_a_twin_whichever_way_it_goes() -> None:
+    """Until nobody waits any more."""
+    begun = Begun()
+    assert not begun.has_twin(segment())
+    assert begun.has_twin(segment(flags=PSH))
+    assert begun.has_twin(segment(backwards=True))
+    assert not begun.has_twin(segment(sport=20002))
+    begun.forget()
+    assert not begun.has_twin(segment())
+
+
+def test_what_is_not_tcp_or_has_no_name_is_no_twin() -> None:
+    """Of datagrams the kernel itself keeps both."""
+    begun = Begun()
+    tcp = segment()
+    udp, with_options = tcp[:9] + b"\x11" + tcp[10:], b"\x46" + tcp[1:]
+    for data in (udp, with_options, b"\x45"):
+        assert [begun.has_twin(data), begun.has_twin(data)] == [False, False]
+
+
+@pytest.mark.parametrize(("mark", "goes_on"), [(None, True), (ANSWERED, True), (ANSWERED | DROPPED, False)])
+def test_twin_goes_on_by_another_way_with_what_it_was_changed_to(mark: int | None, goes_on: bool) -> None:
+    """The kernel is told to drop it; what was decided for its connection is not said."""
+    for changed in (None, b"changed"):
+        queued, sent = Queued(), []
+        twin = Twin(queued, b"as it came", sent.append)
+        if changed is not None:
+            twin.set_payload(changed)
+        if mark is None:
+            twin.accept()
+        else:
+            twin.set_mark(mark)
+            twin.repeat()
+        assert sent == ([changed or b"as it came"] if goes_on else [])
+        assert queued.said == ["drop"]
