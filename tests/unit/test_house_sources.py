@@ -49,6 +49,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "lab/netns.py": "tests/emulation/test_lab_link.py",
     "middlebox/injector.py": "tests/emulation/test_box_reset.py",
     "middlebox/live.py": "tests/emulation/test_box_life.py",
+    "middlebox/signals.py": "tests/emulation/test_box_life.py",
     "middlebox/nfqueue.py": "tests/emulation/test_box_life.py",
     "middlebox/queuerule.py": "tests/emulation/test_box_gate.py",
     "middlebox/wants.py": "tests/unit/test_middlebox_gate.py",
