@@ -1,4 +1,4 @@
-# The system packages of each group, for Debian 12 and 13, Ubuntu 22.04 and 24.04. Read by setup.sh.
+# The system packages of each group, for Debian 12 and 13, Ubuntu 24.04. Read by setup.sh.
 # A group is what one kind of make target needs; `core` is enough for a scenario with the embedded mail server.
 # What has a question mark behind it is left out where a system does not have it, or would have to give up another for it.
 

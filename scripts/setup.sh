@@ -66,7 +66,7 @@ install_system_packages() {
         wanted+=("${packages[@]}")
     done
     command -v dpkg-query >/dev/null || not_ready \
-        "expected Debian 12 or newer, or Ubuntu 22.04 or newer, got a system without dpkg;" \
+        "expected Debian 12 or newer, or Ubuntu 24.04 or newer, got a system without dpkg;" \
         "  use one of those (the Vagrantfile has one), with: ${wanted[*]}"
     mapfile -t missing < <(scripts/install-packages.sh --missing "${wanted[@]}")
     [ "${#missing[@]}" -gt 0 ] || return 0
