@@ -17,7 +17,7 @@ AFTER_RST = 0.2
 REFUSED = 0.5
 """Bock20: for HTTP, a server's RST in the handshake works half the time."""
 COUNT = 240
-MOST_LEFT_OUT = 48
+MOST_LEFT_OUT = 96
 """On a busy machine some begin while their client is still punished, or speak before they are refused."""
 WITHIN = 5
 """Standard deviations; chance goes further once in two million times."""
