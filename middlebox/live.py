@@ -41,7 +41,7 @@ from middlebox.nfqueue import NEVER_NS, PREROUTING, Overflow, Pace, Queue, Queue
 from middlebox.packet import decode
 from middlebox.profile import Deployment
 from middlebox.shortcut import Elephant
-from middlebox.twins import Answerable, Begun, Twin
+from middlebox.twins import Answerable, Begun, Twin, is_lost
 from middlebox.wants import plan_for
 
 ERRORS_WRITTEN: Final = 20
@@ -232,7 +232,9 @@ class Box:
         first = bool(mark & FIRST) and not self._sees_syn
         asked: Answerable = packet
         if mark & STRANGE and self._begun.has_twin(data):
-            asked, first = Twin(packet, data, self._injector.send), False
+            first = False
+            if is_lost(data):
+                asked = Twin(packet, data, self._injector.send)
         try:
             decision = self._engine.handle(data, now, ingress, sent_by, first=first)
         except Exception as error:  # noqa: BLE001  a bug in the engine must not stop the traffic

@@ -43,7 +43,7 @@ class Begun:
         """Of a packet whose connection the kernel does not know: whether another one was before it in the queue."""
         name = ends_of(data)
         if name in self._names:
-            return name[0] == PROTOCOL_TCP
+            return True
         if name and len(self._names) < TWINS_REMEMBERED:
             self._names.add(name)
             self._names.add(turned(name))
@@ -53,6 +53,11 @@ class Begun:
         """Nobody waits any more."""
         if self._names:
             self._names.clear()
+
+
+def is_lost(data: bytes) -> bool:
+    """Whether the kernel drops a twin like this one; where not, it goes on by itself."""
+    return data[9 if data[0] >> 4 == 4 else 6] == PROTOCOL_TCP
 
 
 class Twin:

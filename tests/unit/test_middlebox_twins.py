@@ -6,7 +6,7 @@ import pytest
 
 from middlebox.kernel import ANSWERED, DROPPED
 from middlebox.packet import PSH, SYN, tcp_segment
-from middlebox.twins import Begun, Twin
+from middlebox.twins import Begun, Twin, is_lost
 
 CLIENT, SERVER = bytes((192, 0, 2, 1)), bytes((203, 0, 113, 25))
 
@@ -51,12 +51,18 @@ def test_second_packet_of_a_connection_is_a_twin_whichever_way_it_goes() -> None
     assert not begun.has_twin(segment())
 
 
-def test_what_is_not_tcp_or_has_no_name_is_no_twin() -> None:
-    """Of datagrams the kernel itself keeps both."""
+def test_datagram_is_a_twin_too_but_the_kernel_keeps_it() -> None:
+    """It is not the first of its connection, whatever its own entry says."""
     begun = Begun()
     tcp = segment()
-    udp, with_options = tcp[:9] + b"\x11" + tcp[10:], b"\x46" + tcp[1:]
-    for data in (udp, with_options, b"\x45"):
+    udp = tcp[:9] + b"\x11" + tcp[10:]
+    assert [begun.has_twin(udp), begun.has_twin(udp)] == [False, True]
+    assert (is_lost(tcp), is_lost(udp)) == (True, False)
+
+
+def test_what_has_no_name_is_no_twin() -> None:
+    begun = Begun()
+    for data in (b"\x46" + segment()[1:], b"\x45"):
         assert [begun.has_twin(data), begun.has_twin(data)] == [False, False]
 
 
