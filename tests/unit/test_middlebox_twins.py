@@ -61,6 +61,7 @@ def test_datagram_is_a_twin_too_but_the_kernel_keeps_it() -> None:
 
 
 def test_what_has_no_name_is_no_twin() -> None:
+    """Neither a packet of no known IP version nor one that is cut off: each goes its own way."""
     begun = Begun()
     for data in (b"\x46" + segment()[1:], b"\x45"):
         assert [begun.has_twin(data), begun.has_twin(data)] == [False, False]
