@@ -35,12 +35,21 @@ MODULES = {"mininet": "sudo apt-get install mininet", "netfilterqueue": "make se
 
 _BOX_RULES = """
 add table inet probe
-add chain inet probe untracked { type filter hook prerouting priority -300; }
-add rule inet probe untracked notrack
 add chain inet probe gate { type filter hook forward priority -150; }
 add rule inet probe gate ct mark & 1 == 1 numgen inc mod 256 == 0 ct mark set ct mark | 2
+add table netdev probe
+add chain netdev probe untracked { type filter hook ingress device "lo" priority 0; }
+add rule netdev probe untracked notrack
 """
-"""A little of everything that the box's own rules use."""
+"""A little of everything that the box's own rules ask of the kernel."""
+
+_BOX_WORDS = """
+add table inet words
+add chain inet words gate
+add rule inet words gate ip protocol tcp @nh,0,8 . @th,96,8 . ip length { 69 . 80 . 40 } accept
+add rule inet words gate tcp doff vmap { 5 : accept }
+"""
+"""What some versions of nft cannot say: 1.0.2 of Ubuntu 22.04 refuses the one and dies of the other."""
 
 _QUEUE_RULE = "*mangle\n-A FORWARD -m mark ! --mark 1 -j NFQUEUE --queue-num 1\nCOMMIT\n"
 
@@ -85,6 +94,7 @@ def _try_in_sandbox(answer: int) -> None:
             _try_nodes,
             _try_links,
             _try_rules,
+            _try_words,
             _try_queue,
             _try_packet_socket,
             _try_ipv6,
@@ -113,6 +123,11 @@ def _try_links() -> None:
 def _try_rules() -> None:
     fix = "sudo modprobe -a nf_tables nft_ct nft_numgen nf_conntrack"
     _run(["nft", "--file", "-"], "nft with conntrack", fix, stdin=_BOX_RULES)
+
+
+def _try_words() -> None:
+    fix = "upgrade nftables to 1.0.6 or later (Debian 12, Ubuntu 24.04)"
+    _run(["nft", "--file", "-"], "an nft that knows the box's words", fix, stdin=_BOX_WORDS)
 
 
 def _try_queue() -> None:

@@ -1,11 +1,14 @@
 """The gate: which packets go on at once and which come to user space, as a ruleset for nft.
 
 Pure: it makes text, `firewall` carries it out. It must never let a packet by that a rule could match; when in doubt a
-packet is queued. One table of our own, `inet tamperlab`, for both IP versions; nft takes every change of it as a whole.
+packet is queued. One table, `inet tamperlab`, for both IP versions; nft takes every change of it as a whole.
 
-    untracked   prerouting, ahead of conntrack: forged packets, which belong to no connection; where some rule forges
     gate        forward: what happens to a packet of the box
     lead        prerouting: connections of which user space has to say where they go, only where some rule redirects
+
+And where some rule forges, one chain of the table `netdev tamperlab`:
+
+    untracked   ingress of the injection port: forged packets belong to no connection; no other packet pays for that
 
 nft's own `queue` is missing from some kernels, so the one rule in the chain `to_user` is made by `queuerule`.
 
@@ -70,25 +73,31 @@ _RENEWING: Final = "tcp flags & (syn | rst)"
 """Not 0 in segments at which a box may lose count (`TcpReading`)."""
 _IS_NO_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
 
-_UNTRACKED_CHAIN: Final = {"untracked": "type filter hook prerouting priority -300"}
+_UNTRACKED: Final = (
+    f"add table netdev {TABLE}",
+    f"add chain netdev {TABLE} untracked "
+    f'{{ type filter hook ingress device "{INJECT_INTO}" priority 0; policy accept; }}',
+    f"flush chain netdev {TABLE} untracked",
+    f"add rule netdev {TABLE} untracked notrack",
+)
 _GATE_CHAIN: Final = {"gate": "type filter hook forward priority -150"}
 _LEADING_CHAINS: Final = {
     "lead": "type filter hook prerouting priority -150",
     "elsewhere": "type nat hook prerouting priority -100",
 }
 _CHAINS: Final = (
-    "box", "passing", "answered", "decided", "synack", "data", "tls", "not_tls", "ask", "injected",
+    "box", "unasked", "passing", "answered", "decided", "synack", "data", "tls", "not_tls", "ask", "injected",
     *(f"tls_{words}" for words in _HEADER_WORDS),
 )  # fmt: skip
 
 
 def chains_of(plan: Plan) -> frozenset[str]:
-    """The chains that hold the rules of a plan: all but `to_user`."""
+    """The chains of the box's own table that hold the rules of a plan: all but `to_user`."""
     return frozenset({*_CHAINS, *_hooks(plan)})
 
 
 def structure_text(plan: Plan) -> str:
-    """The table with the chains of a plan; those that are there already stay, with their rules.
+    """The tables with the chains of a plan; those that are there already stay, with their rules.
 
     No chain with a hook is ever taken away while a box runs: the kernel would drop what waits in its queue.
     """
@@ -96,7 +105,8 @@ def structure_text(plan: Plan) -> str:
         f"add chain inet {TABLE} {name} {{ {hook}; policy accept; }}" for name, hook in _hooks(plan).items()
     ]
     plain = [f"add chain inet {TABLE} {name}" for name in (*_CHAINS, TO_USER)]
-    return _lines([f"add table inet {TABLE}", *hooked, *plain])
+    untracked = _UNTRACKED if plan.wants and plan.forges else ()
+    return _lines([f"add table inet {TABLE}", *hooked, *plain, *untracked])
 
 
 def rules_text(plan: Plan, wiring: Wiring, *, generation: int) -> str:
@@ -115,13 +125,12 @@ def flush_text(chains: Iterable[str]) -> str:
 
 def _hooks(plan: Plan) -> dict[str, str]:
     """Chain -> its hook. Each costs every packet something, so there are only those that the plan needs."""
-    untracked = _UNTRACKED_CHAIN if plan.wants and plan.forges else {}
     gate = _GATE_CHAIN if plan.wants else {}
-    return untracked | gate | (_LEADING_CHAINS if plan.redirects else {})
+    return gate | (_LEADING_CHAINS if plan.redirects else {})
 
 
 def remove_text() -> str:
-    """Takes the table away, whether it is there or not."""
+    """Takes the box's own table away, whether it is there or not; what is in `netdev` goes with the shortcut."""
     return _lines([f"add table inet {TABLE}", f"delete table inet {TABLE}"])
 
 
@@ -132,11 +141,12 @@ def _lines(lines: Iterable[str]) -> str:
 def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
     inside, outside = f'"{wiring.inside}"', f'"{wiring.outside}"'
     return {
-        **({"untracked": [f'iif "{INJECT_INTO}" notrack']} if plan.forges else {}),
         "gate": [
+            # Nearly every packet of a busy box belongs to a connection that may pass: those before all else.
+            f"{_passed(plan, now)} meta length <= {ELEPHANT_BYTES} accept",
             f"iif {inside} oif {outside} goto box",
             f"iif {outside} oif {inside} goto box",
-            f'iif "{INJECT_INTO}" goto injected',
+            *([f'iif "{INJECT_INTO}" goto injected'] if plan.forges else []),
         ],
         "injected": [
             f"ether saddr {mac} {field} set {ttl}"
@@ -144,6 +154,7 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
             for field in ("ip ttl", "ip6 hoplimit")
         ],
         "box": _order_of_questions(plan, now),
+        "unasked": _unasked_rules(plan),
         # What goes past conntrack goes past address translation too: what is translated is no elephant.
         "passing": [
             f"numgen inc mod {ELEPHANT_SAMPLE} == {ELEPHANT_SAMPLE - 1} ct status & (snat | dnat) == 0 "
@@ -153,7 +164,7 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
         "answered": _answered_rules(),
         "decided": _decided_rules(plan),
         "synack": _synack_rules(plan),
-        "data": [*_flag_rules(plan.flags), *(f"{empty} return" for empty in EMPTY), "goto ask"],
+        "data": [*_flag_rules(plan.flags), *_empty_returns(plan), "goto ask"],
         **_tls_rules(plan, now),
         "ask": [
             # What an older generation decided is forgotten before the packet that asks again is answered.
@@ -167,21 +178,33 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
     }
 
 
-def _order_of_questions(plan: Plan, now: int) -> list[str]:
-    """Nearly every packet of a busy box belongs to a connection that may pass: those first."""
+def _passed(plan: Plan, now: int) -> str:
+    """Matches what belongs to a connection that may pass, and begins no new one."""
     goes_on = f"{_RENEWING} == 0" if plan.renews else _IS_NO_SYN
-    passed = f"ct mark & {_DECIDED:#x} == {now | Offload.PASS:#x} {goes_on}"
+    return f"ct mark & {_DECIDED:#x} == {now | Offload.PASS:#x} {goes_on}"
+
+
+def _order_of_questions(plan: Plan, now: int) -> list[str]:
+    """About a packet that goes through the box. Behind those of elephants, most are of connections that are as yet
+    without a mark: of these nothing is decided or asked."""
     asks_again = f"{_RENEWING} != 0 meta mark & {ANSWERED:#x} == 0 {_connection_mark(0, _DECIDED)}"
     return [
         # Where a connection was led elsewhere, that was all that is done to it.
         *(["ct status & dnat == dnat accept"] if plan.redirects else []),
-        f"{passed} meta length <= {ELEPHANT_BYTES} accept",
-        f"{passed} goto passing",
+        "ct mark 0 goto unasked",
+        f"{_passed(plan, now)} goto passing",
         # A new connection between the same two ports owes nothing to the old one.
         f"{_IS_SYN} meta mark & {ANSWERED:#x} == 0 ct direction original {_connection_mark(0, _DECIDED | SEEN)}",
         *([asks_again] if plan.renews else []),
         f"ct mark & {GENERATION_MASK:#x} == {now:#x} jump decided",
         f"meta mark & {ANSWERED:#x} == {ANSWERED:#x} goto answered",
+        "goto unasked",
+    ]
+
+
+def _unasked_rules(plan: Plan) -> list[str]:
+    """About a packet of which nothing is known but itself: who wants it."""
+    return [
         *(["tcp flags & (syn | ack) == (syn | ack) jump synack"] if plan.synacks else []),
         *_empty_rules(plan),
         *(f"{match} {verdict}" for want in plan.wants for match, verdict in _matches(want)),
@@ -209,6 +232,12 @@ def _empty_rules(plan: Plan) -> list[str]:
     wanted = " | ".join(name for name, bit in _FLAGS.items() if plan.flags & bit)
     unless = f"tcp flags & ({wanted}) == 0 " if wanted else ""
     return [f"{unless}{empty} accept" for empty in EMPTY]
+
+
+def _empty_returns(plan: Plan) -> list[str]:
+    """The same where some of them are wanted: those that are left."""
+    some_wanted = plan.flags or any(want.every_segment for want in plan.wants)
+    return [f"{empty} return" for empty in EMPTY] if some_wanted else []
 
 
 def _synack_rules(plan: Plan) -> list[str]:
@@ -250,7 +279,7 @@ def _tls_rules(plan: Plan, now: int) -> dict[str, list[str]]:
         "tls": [
             *_flag_rules(plan.flags & SYN),
             f"ct mark & {SEEN:#x} == {SEEN:#x} goto data",
-            *(f"{empty} return" for empty in EMPTY),
+            *_empty_returns(plan),
             f"tcp doff vmap {{ {by_offset} }}",
             "goto ask",
         ],

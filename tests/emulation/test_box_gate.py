@@ -148,7 +148,7 @@ def carry(sender: socket.socket, receiver: socket.socket, size: int = 1_000_000)
 
 def elephants(peers: Peers, *, ipv6: bool = False) -> str:
     """Who takes the shortcut, as nft lists it; "" where there is none."""
-    if "netdev" not in peers.box.run(["nft", "list", "tables"]):
+    if "elephants" not in peers.box.run(["nft", "list", "sets", "netdev"]):
         return ""
     listed = peers.box.run(
         ["nft", "list", "set", "netdev", "tamperlab", "elephants6" if ipv6 else "elephants4"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 
@@ -124,6 +125,23 @@ def test_events_hold_the_very_packets_that_arrive(plain_peers: Peers, ipv6: bool
                 if (packet := decode(data)) and packet.protocol == 6 and packet.flags & RST
             ]
             assert resets == [bytes.fromhex(event["packet"])]
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_forged_packets_belong_to_no_connection_of_the_kernels(plain_peers: Peers, ipv6: bool) -> None:
+    """Else a RST that an end does not believe would end the connection for conntrack, and with it what was decided."""
+    plain_peers.box.run(["nft", "add table inet owner"])
+    plain_peers.box.run(["nft", "add chain inet owner seen { type filter hook forward priority 0; }"])
+    with running_box(plain_peers, "tmobile-uk-2012"):
+        for state in ("untracked", "!= untracked"):
+            plain_peers.box.run(["nft", f"add rule inet owner seen iif tlab-out ct state {state} counter"])
+        client, server = plain_peers.connection(587, ipv6=ipv6)
+        with client, server:
+            submission_until_starttls(client, server)
+            assert dies_of_reset(client)
+            assert dies_of_reset(server)
+        listed = plain_peers.box.run(["nft", "list", "chain", "inet", "owner", "seen"])
+    assert [int(count) for count in re.findall(r"packets (\d+)", listed)] == [2, 0]
 
 
 @pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])

@@ -43,6 +43,14 @@ def test_kernel_without_a_part_of_nft_is_a_problem_with_its_fix(monkeypatch: pyt
     assert "nft_numgen" in problem.fix
 
 
+def test_nft_that_cannot_say_the_rules_is_a_problem_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of Ubuntu 22.04, pretended by a word that nobody knows."""
+    monkeypatch.setattr(probe, "_BOX_WORDS", "add rule inet words gate tcp no_such_field 5\n")
+    (problem,) = probe.probe()
+    assert problem.message.startswith("expected an nft that knows the box's words, got ")
+    assert problem.fix.startswith("upgrade nftables to 1.0.6")
+
+
 def test_trial_that_fails_is_a_problem_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel without NFQUEUE, pretended by a rule that it cannot know."""
     monkeypatch.setattr(probe, "_QUEUE_RULE", "*mangle\n-A FORWARD -j NO_SUCH_TARGET\nCOMMIT\n")

@@ -8,7 +8,7 @@ import pytest
 
 from middlebox.filters import compile_filter
 from middlebox.gate import chains_of, flush_text, remove_text, rules_text, structure_text
-from middlebox.kernel import ELEPHANT, Wiring, generation_of
+from middlebox.kernel import ELEPHANT, INJECT_INTO, Wiring, generation_of
 from middlebox.look import Look
 from middlebox.packet import RST, SYN
 from middlebox.profile import (
@@ -52,8 +52,13 @@ def rules_of(plan: Plan, chain: str, *, generation: int = 1) -> list[str]:
 
 
 def queued_by(plan: Plan) -> list[str]:
-    """The rules of the box's chain that lead to the queue."""
-    return [rule for rule in rules_of(plan, "box") if rule.endswith((" data", " ask", " tls"))]
+    """The rules about what has no decision that lead to the queue."""
+    return [rule for rule in rules_of(plan, "unasked") if rule.endswith((" data", " ask", " tls"))]
+
+
+def empties(rules: list[str]) -> list[str]:
+    """Those that tell segments without payload."""
+    return [rule for rule in rules if "ip length" in rule or "ip6 length" in rule]
 
 
 def test_synack_says_where_a_connection_begins_whose_payload_is_put_in_order() -> None:
@@ -65,11 +70,12 @@ def test_synack_says_where_a_connection_begins_whose_payload_is_put_in_order() -
 
 def test_synack_is_asked_for_before_what_is_empty_goes_on_and_after_it_is_answered() -> None:
     """Else it would be let pass with the bare ACKs, or come again for ever."""
-    box = rules_of(plan_for(deployment("http.host")), "box")
-    (answered,) = [number for number, rule in enumerate(box) if rule.endswith(" answered")]
-    (synack,) = [number for number, rule in enumerate(box) if rule.endswith(" synack")]
-    empty = [number for number, rule in enumerate(box) if "ip length" in rule or "ip6 length" in rule]
-    assert answered < synack < min(empty)
+    plan = plan_for(deployment("http.host"))
+    *_, answered, last = rules_of(plan, "box")
+    assert (answered.rpartition(" ")[2], last) == ("answered", "goto unasked")
+    synack, *others = rules_of(plan, "unasked")
+    assert synack.endswith(" synack")
+    assert len(empties(others)) == 2
 
 
 @pytest.mark.parametrize(
@@ -168,7 +174,7 @@ def test_rule_on_flags_needs_every_segment() -> None:
     """What looks at segments without payload must get them."""
     plan = plan_for(deployment("tcp.flags.ack == 1"))
     assert queued_by(plan) == ["meta l4proto tcp goto ask"]
-    assert not [rule for rule in rules_of(plan, "box") if "ip length" in rule]
+    assert not empties(rules_of(plan, "unasked"))
 
 
 def test_udp_rule_leaves_tcp_alone() -> None:
@@ -214,7 +220,7 @@ def test_tcp_knobs_bring_their_flags_to_user_space(reading: TcpReading, flag: st
     assert [rule for rule in rules_of(plan, "data") if "flags" in rule] == [
         f"tcp flags & {name} == {name} goto ask"
     ]
-    let_go = [rule for rule in rules_of(plan, "box") if "ip length" in rule or "ip6 length" in rule]
+    let_go = empties(rules_of(plan, "unasked"))
     assert len(let_go) == 2
     assert all(rule.startswith(f"tcp flags & ({name}) == 0 ") for rule in let_go)
 
@@ -250,7 +256,12 @@ def test_residual_on_a_port_stays_on_that_port() -> None:
 def test_generation_stands_in_every_question_about_what_was_decided() -> None:
     """What was decided in an older generation decides nothing any more."""
     plan = plan_for(deployment("tcp"))
-    told = [rule for rule in rules_of(plan, "box", generation=0x1234) if rule.startswith("ct mark")]
+    told = [
+        rule
+        for chain in ("gate", "box")
+        for rule in rules_of(plan, chain, generation=0x1234)
+        if rule.startswith("ct mark &")
+    ]
     assert len(told) == 3
     assert all("== 0x1234" in rule for rule in told)
     (forgets, *_) = rules_of(plan, "ask", generation=0x1234)
@@ -269,6 +280,21 @@ def test_end_of_a_connection_is_seen_in_a_direction_that_may_pass(ends_on_rst: b
     assert all(max(drops) < end < min(passes) for end in ends)
 
 
+def test_what_is_empty_is_told_once() -> None:
+    """Where it has gone on already, nobody asks again; where a flag is wanted, the others still go on."""
+    for reading, left in ((CAREFREE, 0), (TcpReading(ends_on_rst=True), 2)):
+        plan = plan_for(deployment("tls", "tcp.dstport == 80 and tcp.len > 0", tcp=reading))
+        assert len(empties(rules_of(plan, "unasked"))) == 2
+        assert [len(empties(rules_of(plan, chain))) for chain in ("data", "tls")] == [left, left]
+
+
+def test_connection_without_a_mark_is_one_of_which_nothing_is_known() -> None:
+    """Whoever is asked about leaves a mark first: the short way leads round no decision and no answer."""
+    plan = plan_for(deployment("tcp"))
+    assert rules_of(plan, "box")[0] == "ct mark 0 goto unasked"
+    assert any(rule.endswith("ct mark set ct mark & 0xffffffef | 0x10") for rule in rules_of(plan, "ask"))
+
+
 def test_rule_that_counts_needs_every_segment() -> None:
     """`flow.packets` means the same to a live box as to a capture."""
     plan = plan_for(deployment("flow.packets <= 4 and tcp.len > 0"))
@@ -282,10 +308,10 @@ def test_packets_are_kept_from_conntrack_only_where_some_are_forged(late: bool) 
     residual = Residual((KeyPart.INSIDE_IP,), 1, False, forging) if late else None
     rule = Rule("forger", compile_filter("tcp.len > 0"), (Log(),) if late else forging, residual=residual)
     forger = Profile("test", "Test", Placement.ON_PATH, (rule,), tcp=CAREFREE)
-    assert "untracked" in chains_of(plan_for(Deployment("test", (Phase(0, forger),))))
-    watcher = plan_for(deployment("tcp.len > 0"))
-    assert "untracked" not in chains_of(watcher)
-    assert "untracked" not in rules_text(watcher, WIRING, generation=1)
+    text = structure_text(plan_for(Deployment("test", (Phase(0, forger),))))
+    assert "add rule netdev tamperlab untracked notrack\n" in text
+    assert f'device "{INJECT_INTO}"' in text
+    assert "netdev" not in structure_text(plan_for(deployment("tcp.len > 0")))
 
 
 def test_elephant_is_reported_with_the_generation_by_which_it_may_pass() -> None:
@@ -325,7 +351,7 @@ def test_one_table_is_all_that_comes_and_goes() -> None:
         remove_text(),
     ):
         for line in text.splitlines():
-            assert line.split()[2:4] == ["inet", "tamperlab"]
+            assert line.split()[2:4] in (["inet", "tamperlab"], ["netdev", "tamperlab"])
     assert remove_text().splitlines()[-1] == "delete table inet tamperlab"
 
 
@@ -351,7 +377,8 @@ def test_kernel_asks_anew_where_a_box_may_lose_count(reading: TcpReading) -> Non
     plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", tcp=reading))
     assert (plan.flags, plan.renews) == (SYN | RST, True)
     box = rules_of(plan, "box")
-    passes = [rule for rule in box if rule.endswith(("accept", "goto passing"))]
+    passes = [rule for rule in (*rules_of(plan, "gate"), *box) if rule.endswith(("accept", "goto passing"))]
+    assert len(passes) == 2
     assert all("tcp flags & (syn | rst) == 0" in rule for rule in passes)
     forgets = next(n for n, rule in enumerate(box) if rule.startswith("tcp flags & (syn | rst) != 0"))
     assert box[forgets].endswith("ct mark set ct mark & 0xff0000f0 | 0x0")
@@ -364,4 +391,5 @@ def test_kernel_decides_about_all_but_syns_where_no_box_loses_count() -> None:
         reading = TcpReading(ends_on_rst=False, second_syn=second_syn)
         plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", tcp=reading))
         assert (plan.flags, plan.renews) == (flags, False)
-        assert not [rule for rule in rules_of(plan, "box") if "syn | rst" in rule and "fin" not in rule]
+        rules = [*rules_of(plan, "gate"), *rules_of(plan, "box")]
+        assert not [rule for rule in rules if "syn | rst" in rule and "fin" not in rule]
