@@ -46,21 +46,16 @@ fi
 # shellcheck source=scripts/packages.sh
 . scripts/packages.sh
 
-# Python 3.11 or newer, and the one that the system's own packages belong to wherever that is new enough.
-python_packages() {
-    local version
-    version=$(/usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null || echo none)
-    if [ "$version" = False ]; then
-        echo python3.11 python3.11-venv python3.11-dev   # Ubuntu 22.04
-    else
-        echo python3 python3-venv python3-dev
-    fi
+# The system's own packages, Mininet's among them, belong to its own Python.
+check_python() {
+    /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || not_ready \
+        "expected Python 3.11 or newer as the system's own, got $(/usr/bin/python3 --version) in /usr/bin/python3;" \
+        "  use Debian 12 or newer, or Ubuntu 24.04 or newer (the Vagrantfile has one)"
 }
 
 install_system_packages() {
-    local group groups=(core) wanted=() missing=()
+    local group groups=(core) wanted=(python3 python3-venv python3-dev) missing=()
     for group in "$@"; do [ "$group" = core ] || groups+=("$group"); done
-    read -ra wanted < <(python_packages)
     for group in "${groups[@]}"; do
         local -n packages="packages_$group"
         wanted+=("${packages[@]}")
@@ -87,13 +82,12 @@ install_system_packages() {
 }
 
 make_environment() {
-    local python=/usr/bin/python3 home mininet
-    /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || python=/usr/bin/python3.11
-    home="$root $(readlink -f "$python")"
+    local home mininet
+    home="$root $(readlink -f /usr/bin/python3)"
     # A copied or moved folder, or a newer system Python: start again.
     if [ "$(cat .venv/.made-for 2>/dev/null)" != "$home" ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
         say "making .venv"
-        "$python" -m venv --clear .venv
+        /usr/bin/python3 -m venv --clear .venv
         echo "$home" >.venv/.made-for
     fi
     # Mininet is not on PyPI in a usable form (its mnexec is missing there). Only Mininet is let in, not every
@@ -115,6 +109,7 @@ install_python_packages() {
 }
 
 say "setting up: ${missing_groups[*]}"
+[ ! -x /usr/bin/python3 ] || check_python   # before anything is installed
 install_system_packages "${missing_groups[@]}"
 make_environment
 extras=()
