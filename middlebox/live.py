@@ -156,7 +156,7 @@ class Box:
                 signals.drain(wakeup)
             pace.now_ns = self._clock()
             if self.queue.serve():
-                self._begun.forget()
+                self._begun.forget(pace.now_ns)
 
     def finish(self) -> None:
         """After the rules are gone: answer what still waits in the queue and count what was lost."""
@@ -243,6 +243,8 @@ class Box:
         if decision is PASS:
             asked.accept()
         else:
+            if mark & STRANGE and decision.hold_until_ns > now:
+                self._begun.hold(data, decision.hold_until_ns)
             self._answer(asked, decision, now)
         if self._engine.generation != self._generation:
             self._generation_changed(now)

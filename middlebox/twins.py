@@ -32,12 +32,13 @@ class Answerable(Protocol):
 
 
 class Begun:
-    """Connections that have begun since the queue was empty last."""
+    """Connections that have begun since the queue was empty last, or whose first packet is held."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_held", "_names")
 
     def __init__(self) -> None:
         self._names: set[bytes] = set()
+        self._held: dict[bytes, int] = {}
 
     def has_twin(self, data: bytes) -> bool:
         """Of a packet whose connection the kernel does not know: whether another one was before it in the queue."""
@@ -49,10 +50,17 @@ class Begun:
             self._names.add(turned(name))
         return False
 
-    def forget(self) -> None:
-        """Nobody waits any more."""
+    def hold(self, data: bytes, until_ns: int) -> None:
+        """A packet of a connection that the kernel does not know stays in the queue until then."""
+        name = ends_of(data)
+        if name in self._names:
+            self._held[name] = self._held[turned(name)] = max(until_ns, self._held.get(name, 0))
+
+    def forget(self, now_ns: int) -> None:
+        """Nobody waits any more but those that are held."""
         if self._names:
-            self._names.clear()
+            self._held = {name: until_ns for name, until_ns in self._held.items() if until_ns > now_ns}
+            self._names = set(self._held)
 
 
 def is_lost(data: bytes) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from middlebox.packet import ACK, PSH, RST, SYN, decode, tcp_segment
-from tests.emulation.box_process import running_box
+from middlebox.packet import ACK, PROTOCOL_UDP, PSH, RST, SYN, decode, tcp_segment
+from tests.emulation.box_process import everything_on_7000, running_box
 from tests.emulation.peers import CLIENT4, CLIENT6, SERVER4, SERVER6, Peers, until
 
 PORT = 7000
@@ -83,3 +83,78 @@ def test_what_waits_together_leaves_together(family: int, peers: Peers) -> None:
         assert left() == expected
         assert box.stop() == 0
         assert [e["trigger"]["length"] for e in box.events("rule_matched")][:4] == [0, 3, 3, 5]
+
+
+@pytest.mark.parametrize("family", ENDS)
+def test_what_comes_while_the_first_is_held_leaves_too(family: int, peers: Peers) -> None:
+    """A connection older than the box, of which its first packet is held: the kernel does not know it before it leaves."""
+    kind, client, server = ENDS[family]
+    src, dst = socket.inet_pton(kind, client), socket.inet_pton(kind, server)
+    words = [f"hold=300000000 {word}".encode() for word in ("one", "two")]
+    for command in (
+        "iptables",
+        "ip6tables",
+    ):  # the server's RST would end what the kernel knows of the connection
+        peers.server.run([command, "-A", "INPUT", "-p", "tcp", "-j", "DROP"])
+    with (
+        running_box(peers, everything_on_7000(peers), stand_in=True) as box,
+        peers.client.socket(kind, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw,
+    ):
+        outside = peers.box.capture("outside")
+        for number, payload in enumerate(words):
+            packet = tcp_segment(
+                src=src, dst=dst, sport=20001, dport=PORT, seq=100 + len(payload) * number, ack=1, flags=PSH | ACK,
+                window=500, ttl=TTL, payload=payload,
+            )  # fmt: skip
+            raw.sendto(packet, (server, 0))
+            until(lambda: len(box.handled()) == number + 1, "the box has taken it up")  # noqa: B023  at once
+
+        def left() -> list[bytes]:
+            return [
+                payload
+                for _, _, payload in from_client([data for came_in, data in outside.packets() if not came_in])
+            ]
+
+        until(lambda: len(left()) == len(words), "both behind the box")
+        assert left() == words
+        assert box.stop() == 0
+
+
+@pytest.mark.parametrize("family", ENDS)
+def test_datagrams_that_wait_together_leave_together_and_one_of_them_is_the_first(
+    family: int, peers: Peers
+) -> None:
+    """A rule that reads a flow from its beginning must not begin anew with each of them."""
+    kind, _, server = ENDS[family]
+    profile = peers.folder / "datagrams.yaml"
+    # Payload only: an engine that gets every packet knows by itself which is the first.
+    profile.write_text(
+        PROFILE.replace(f"tcp.dstport == {PORT}", f'udp.dstport == {PORT} and udp.payload contains "e"')
+    )
+    words = [b"one", b"two", b"three"]
+    with (
+        running_box(peers, profile, stand_in=True) as box,
+        peers.server.socket(kind, socket.SOCK_DGRAM) as receiver,
+        peers.client.socket(kind, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind((server, PORT))
+        receiver.settimeout(5)
+        sender.connect((server, PORT))
+        inside = peers.box.capture("inside")
+        box.process.send_signal(signal.SIGSTOP)
+        for word in words:
+            sender.send(word)
+
+        def on_the_doorstep() -> int:
+            decoded = [p for p in map(decode, inside.received()) if p is not None]
+            return sum(p.protocol == PROTOCOL_UDP and p.dport == PORT for p in decoded)
+
+        until(lambda: on_the_doorstep() == len(words), "the datagrams on the box's doorstep")
+        box.process.send_signal(signal.SIGCONT)
+        assert [receiver.recv(100) for _ in words] == words
+        assert box.stop() == 0
+    assert [(e["words"], e["first"]) for e in box.events("handled")] == [
+        (["one"], True),
+        (["two"], False),
+        (["three"], False),
+    ]

@@ -47,7 +47,21 @@ def test_second_packet_of_a_connection_is_a_twin_whichever_way_it_goes() -> None
     assert begun.has_twin(segment(flags=PSH))
     assert begun.has_twin(segment(backwards=True))
     assert not begun.has_twin(segment(sport=20002))
-    begun.forget()
+    begun.forget(0)
+    assert not begun.has_twin(segment())
+
+
+def test_packet_that_is_held_has_twins_until_it_leaves() -> None:
+    """The queue is empty meanwhile, and the kernel knows no more of the connection than before."""
+    begun = Begun()
+    begun.hold(segment(), 50)  # nobody has asked about it: no connection that the kernel does not know
+    begun.forget(10)
+    assert not begun.has_twin(segment())
+    begun.hold(segment(), 50)
+    begun.hold(segment(), 40)
+    begun.forget(49)
+    assert begun.has_twin(segment())
+    begun.forget(50)
     assert not begun.has_twin(segment())
 
 
