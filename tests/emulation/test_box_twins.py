@@ -87,7 +87,7 @@ def test_what_waits_together_leaves_together(family: int, peers: Peers) -> None:
 
 @pytest.mark.parametrize("family", ENDS)
 def test_what_comes_while_the_first_is_held_leaves_too(family: int, peers: Peers) -> None:
-    """A connection older than the box, of which its first packet is held: the kernel does not know it before it leaves."""
+    """Of a connection older than the box, whose first packet is held: the kernel knows it only when that leaves."""
     kind, client, server = ENDS[family]
     src, dst = socket.inet_pton(kind, client), socket.inet_pton(kind, server)
     words = [f"hold=300000000 {word}".encode() for word in ("one", "two")]
