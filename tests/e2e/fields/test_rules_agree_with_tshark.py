@@ -14,7 +14,7 @@ import pytest
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
-from middlebox.packet import PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_UDP, decode
+from middlebox.packet import ACK, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_UDP, PSH, SYN, decode, tcp_segment
 from scenarios.captures import Captured, read_capture
 from scenarios.load import load_scenario, scenario_slugs
 from tests.e2e.fields.conftest import FinishedRun
@@ -49,6 +49,11 @@ ACROSS_SEGMENTS = {
     ): "a word that ends in the next segment is found there; see docs/filters.md",
 }
 """(Profile, rule) -> why its matches are more than tshark's."""
+
+REPEATED = "tcp.analysis.retransmission"
+LOSES_SEGMENTS = ("stripper-lossy",)
+"""A segment may be lost ahead of the box and the bare ACK behind it arrive: what is sent again then, though the box has
+never seen it, is for tshark a repetition, which it does not read (see the last test here)."""
 
 SLUGS = [
     slug
@@ -105,10 +110,41 @@ def test_rules_are_set_off_by_the_packets_that_tshark_shows(
     capture = came_in(finished_run(slug), tmp_path)
     rules = comparable()
     packets = ip_packets_of(capture)
-    theirs = tshark(list(rules), packets, tmp_path, (*TSHARK_OPTIONS, *ON_ANY_PORT))
+    *theirs, repeated = tshark([*rules, REPEATED], packets, tmp_path, (*TSHARK_OPTIONS, *ON_ANY_PORT))
+    unread = set(repeated or ()) if slug in LOSES_SEGMENTS else set()
     different = []
     for text, shown in zip(rules, theirs, strict=True):
-        ours = frames_that_set_off(text, capture)
-        if ours != (theirs_here := shown_here(text, shown, packets)):
+        theirs_here = shown_here(text, shown, packets)
+        ours = [n for n in frames_that_set_off(text, capture) if n not in unread or n in (theirs_here or ())]
+        if ours != theirs_here:
             different.append(f"{rules[text]}: {text}\n  ours {ours}\n  tshark {theirs_here}")
     assert different == []
+
+
+def test_tshark_does_not_read_what_it_takes_for_a_repetition(tmp_path: Path) -> None:
+    """The answer to EHLO was lost ahead of the box, the bare ACK behind it was not; then the answer came again."""
+    ehlo, answer = b"EHLO sim1.example\r\n", b"250-mail.example\r\n250 STARTTLS\r\n"
+    client, server = (b"\xcb\0\x71\x01", 40000), (b"\xc6\x33\x64\x19", 587)
+
+    def segment(src: tuple[bytes, int], seq: int, ack: int, flags: int, payload: bytes = b"") -> bytes:
+        dst = server if src == client else client
+        return tcp_segment(
+            src=src[0], dst=dst[0], sport=src[1], dport=dst[1], seq=seq, ack=ack, flags=flags, window=500, ttl=64,
+            payload=payload,
+        )  # fmt: skip
+
+    asked, answered = 101 + len(ehlo), 901 + len(answer)
+    packets = [
+        segment(client, 100, 0, SYN),
+        segment(server, 900, 101, SYN | ACK),
+        segment(client, 101, 901, ACK),
+        segment(client, 101, 901, ACK | PSH, ehlo),
+        segment(server, answered, asked, ACK),
+        segment(server, 901, asked, ACK | PSH, answer),
+    ]
+    capture = tmp_path / "lost.pcap"
+    wrpcap(str(capture), [Ether(type=0x0800) / packet for packet in packets])
+    rule = "smtp.response.code == 250"
+    shown, repeated = tshark([rule, REPEATED], packets, tmp_path, TSHARK_OPTIONS)
+    assert (shown, repeated) == ([], [5])
+    assert frames_that_set_off(rule, str(capture)) == [5]
