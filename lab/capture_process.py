@@ -39,6 +39,7 @@ _PACKET_TYPE_OFFSET = 32 + 10
 """Of sll_pkttype: the struct sockaddr_ll comes after the 32 bytes of the header."""
 _PACKET_OUTGOING = 4
 _BLOCK_BYTES = 131_072
+_NO_END = 1 << 63
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,8 +81,8 @@ class Point:
         self.socket.bind((self._interface, _ETH_P_ALL))
         self._file.flush()
 
-    def drain(self) -> None:
-        """Write down what the ring holds now."""
+    def drain(self, until_ns: int = _NO_END) -> None:
+        """Write down what the ring holds now, as far as it passed no later than that (ns since 1970)."""
         ring = self._ring
         while True:
             at = self._next * self._frame_bytes
@@ -91,15 +92,16 @@ class Point:
             heading = Heading.OUT if ring[at + _PACKET_TYPE_OFFSET] == _PACKET_OUTGOING else Heading.IN
             frame = ring[at + start : at + start + captured]
             _STATUS.pack_into(ring, at, _TP_STATUS_KERNEL)
-            time_ns = seconds * 1_000_000_000 + nanoseconds
-            self._writer.write(Record(self._interface, time_ns, frame, length, heading))
-            self.packets += 1
             self._next = (self._next + 1) % self._frames
+            time_ns = seconds * 1_000_000_000 + nanoseconds
+            if time_ns <= until_ns:
+                self._writer.write(Record(self._interface, time_ns, frame, length, heading))
+                self.packets += 1
         self._file.flush()
 
-    def finish(self) -> None:
-        """Empty the ring for the last time and close the file."""
-        self.drain()
+    def finish(self, until_ns: int) -> None:
+        """Empty the ring for the last time, of what passed until then, and close the file."""
+        self.drain(until_ns)
         seen, self.dropped = struct.unpack("=II", self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         self._writer.write_statistics(
             self._interface, time_ns=time.time_ns(), received=seen, dropped=self.dropped
@@ -124,8 +126,10 @@ def serve(points: Sequence[Point], stop_fd: int) -> None:
             break
         for fd in readable:
             by_fd[fd].drain()
+    # One moment for all, or what is sent while the rings are emptied would have arrived at one end and left no other.
+    end_ns = time.time_ns()
     for point in points:
-        point.finish()
+        point.finish(end_ns)
 
 
 def _at_once(calls: Iterable[Callable[[], None]]) -> None:

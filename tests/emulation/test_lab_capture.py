@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,36 @@ def test_captures_hold_the_first_and_the_last_packet_at_every_point(
         for name in POINTS:
             assert captures.paths[name] == run_dir / "captures" / f"{name}.pcapng"
             assert numbers_in(captures.paths[name]) == list(range(count)), name
+
+
+def test_captures_end_at_one_moment_though_the_traffic_goes_on(run_dir: Path) -> None:
+    """Nothing has arrived at a point that is missing at the one before it: a detector would call it forged."""
+    with Lab(IspTopology(), run_dir=run_dir) as lab:
+        captures = lab.capture(POINTS)
+        with in_network_of(lab.hosts["sim1"].pid):
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        captures.wait_ready()
+        flowing, stopped = threading.Event(), threading.Event()
+
+        def send_on() -> None:
+            for number in itertools.count():
+                sender.sendto(struct.pack("!I", number), (lab.hosts["mail"].ipv4, 7))
+                if number == 2000:
+                    flowing.set()
+                if stopped.is_set():
+                    break
+
+        sending = threading.Thread(target=send_on)
+        with sender:
+            sending.start()
+            try:
+                assert flowing.wait(10)
+                assert captures.stop()
+            finally:
+                stopped.set()
+                sending.join()
+        last = [numbers_in(captures.paths[name])[-1] for name in POINTS]
+        assert last == sorted(last, reverse=True)
 
 
 def test_captures_follow_a_packet_along_its_way(run_dir: Path) -> None:
