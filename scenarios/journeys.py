@@ -65,6 +65,14 @@ class Journey:
         return changed, "client" if self.rewritten["direction"] == "server-to-client" else "server"
 
     @property
+    def moved_reset(self) -> Packet | None:
+        """The RST of an end as it left the box, where the box moved its numbers: in that connection data has changed in
+        length."""
+        changed = self.leaves_as
+        moved = self.rewritten is None and not self.redirected and _is_reset(self.packet)
+        return changed if moved else None
+
+    @property
     def start_ns(self) -> int:
         return min(captured.time_ns for captured in self.seen.values())
 

@@ -165,6 +165,19 @@ def test_checks_two_ended_findings_equal_ground_truth_both_ways() -> None:
     assert "wrongly blamed R towards client" in check_two_ended(view_of(silent).world).seen
 
 
+def test_checks_reset_of_an_end_whose_numbers_were_moved_may_be_found() -> None:
+    """As it arrived, nobody has sent it; nothing else is excused by that."""
+    silent = starttls_block()
+    silent.events = []
+    world = view_of(silent).world
+    towards_client, towards_server = (j for j in world.journeys if j.packet.flags & 4)
+    towards_client.leaves_as = towards_client.packet
+    seen = check_two_ended(world).seen
+    assert seen.endswith("wrongly blamed R towards server seq " + str(towards_server.packet.seq) + " (x1)")
+    towards_server.leaves_as = towards_server.packet
+    assert check_two_ended(world).passed
+
+
 def test_checks_forged_reset_that_got_lost_need_not_be_found() -> None:
     """The detector can only find what arrived; whether it had to arrive is for the ground truth to say."""
     stage = starttls_block()
