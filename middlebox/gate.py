@@ -185,8 +185,8 @@ def _passed(plan: Plan, now: int) -> str:
 
 
 def _order_of_questions(plan: Plan, now: int) -> list[str]:
-    """About a packet that goes through the box. Behind those of elephants, most are of connections that are as yet
-    without a mark: of these nothing is decided or asked."""
+    """About a packet that goes through the box. Most that get here are of connections without a mark as yet: about
+    these nothing has been decided or asked."""
     asks_again = f"{_RENEWING} != 0 meta mark & {ANSWERED:#x} == 0 {_connection_mark(0, _DECIDED)}"
     return [
         # Where a connection was led elsewhere, that was all that is done to it.

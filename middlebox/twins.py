@@ -59,8 +59,10 @@ class Begun:
     def forget(self, now_ns: int) -> None:
         """Nobody waits any more but those that are held."""
         if self._names:
-            self._held = {name: until_ns for name, until_ns in self._held.items() if until_ns > now_ns}
-            self._names = set(self._held)
+            self._names.clear()
+            if self._held:
+                self._held = {name: until_ns for name, until_ns in self._held.items() if until_ns > now_ns}
+                self._names.update(self._held)
 
 
 def is_lost(data: bytes) -> bool:

@@ -284,12 +284,12 @@ def check_two_ended(world: World) -> CheckResult:
             truth[_reset_name(p, towards)] += 1
     found = Counter((f.community_id, f.towards, f.seq, f.ack, f.flags, f.ip_id) for f in world.findings)
     moved = Counter(
-        _without_side(_reset_name(reset, ""))
+        _reset_name(reset, towards)
         for journey in world.journeys
         if (reset := journey.moved_reset) is not None
+        for towards in ("client", "server")
     )
-    missed = truth - found
-    invented = Counter({name: n for name, n in (found - truth).items() if n > moved[_without_side(name)]})
+    missed, invented = truth - found, found - truth - moved
     seen = f"{len(world.findings)} found, {truth.total()} forged"
     if missed:
         seen += f"; missed {_name_resets(missed)}"
@@ -313,10 +313,6 @@ _ResetName = tuple[str, str, int, int, str, int | None]
 
 def _reset_name(p: Packet, towards: str) -> _ResetName:
     return community_id_of(p), towards, p.seq, p.ack, flag_letters(p.flags), p.ip_id
-
-
-def _without_side(name: _ResetName) -> tuple[str | int | None, ...]:
-    return name[0], *name[2:]
 
 
 def _name_resets(resets: Counter[_ResetName]) -> str:
