@@ -28,7 +28,7 @@ packages_servers=(
 packages_test=(
     tshark                  # the independent oracle
     iperf3 wrk              # fill links whose rate is tested; the benchmark, tried briefly
-    vagrant-libvirt         # `vagrant validate`, which wants a provider
+    "vagrant-libvirt?"      # `vagrant validate`, which wants a provider; Vagrant is not in Ubuntu 24.04
 )
 packages_dev=()
 packages_bench=(iperf3 wrk)
