@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from lab.topology import Node
 
 POLL_S = 0.002
 """How often a condition that the kernel does not announce is looked at."""
+
+FIRST_FRESH_PORT = 20_000
+"""Below those that the kernel gives by itself (ip_local_port_range, from 32,768 on), above any server's (chosen)."""
 
 _TCP_LISTEN, _UDP_OPEN = "0A", "07"
 """States in /proc/net/tcp and /proc/net/udp."""
@@ -39,6 +43,18 @@ class Host:
         self.ipv4 = node.ends[0].ipv4
         self.ipv6 = node.ends[0].ipv6
         self._started = started
+        self._next_port = FIRST_FRESH_PORT
+        self._ports_lock = threading.Lock()
+
+    def fresh_ports(self, count: int = 1) -> int:
+        """The first of so many port numbers in a row that were given to nobody on this host before.
+
+        The kernel gives a port again as soon as it is free, so two connections of a run may have the same name.
+        """
+        with self._ports_lock:  # steps may run together
+            first = self._next_port
+            self._next_port += count
+        return first
 
     def popen(
         self,

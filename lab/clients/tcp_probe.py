@@ -88,6 +88,8 @@ def run(host: Host, target: Target, *, kind: str, port: int) -> ClientResult:
         "connections": 1, "timestamps": True, "tls_version": "1.3", "send": "", "packets": [], "source_port": None,
         "handshake": False, "esni": False, "random": 0, "apart": 0.0,
     } | dict(target.ask)  # fmt: skip
+    # Connections of a run are told apart by their ports.
+    settings["source_port"] = settings["source_port"] or host.fresh_ports(settings["connections"])
     settings_file = workplace.write("settings.json", json.dumps(settings).encode())
     # -I -S: the child needs only the standard library.
     argv = [sys.executable, "-I", "-S", str(CHILD), str(settings_file)]

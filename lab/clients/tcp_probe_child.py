@@ -130,23 +130,20 @@ def talk(settings: Settings, number: int) -> tuple[str, int]:
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(settings["time_limit_s"])
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        only_its_version(connection)
         try:
-            if settings["source_port"]:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                connection.bind(("", settings["source_port"] + number))
-            else:
-                connection.bind(("", 0))
+            bind(connection, settings, number)
         except OSError as error:
             return f"errno {error.errno}", 0
         word = talk_on(connection, settings, number)
         return word, int(connection.getsockname()[1])
 
 
-def only_its_version(found: socket.socket) -> None:
-    """The same port may be in use over the other IP version."""
-    if found.family == socket.AF_INET6:
-        found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+def bind(made: socket.socket, settings: Settings, number: int) -> None:
+    """To the port of this connection, which may be in use over the other IP version, or have been before."""
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("", settings["source_port"] + number))
 
 
 def talk_on(connection: socket.socket, settings: Settings, number: int) -> str:
@@ -200,8 +197,7 @@ def say_datagram(settings: Settings, number: int) -> tuple[str, int]:
     """One datagram, and nothing is expected. `sent`, and the port."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
-        only_its_version(sender)
-        sender.bind(("", settings["source_port"] + number if settings["source_port"] else 0))
+        bind(sender, settings, number)
         sender.sendto(opening(settings, number), (settings["server"], settings["port"]))
         return "sent", int(sender.getsockname()[1])
 
@@ -220,13 +216,13 @@ def say_packet(settings: Settings, number: int) -> tuple[str, int]:
 def throw(settings: Settings, number: int) -> tuple[str, int]:
     """Send the packets as they are written; nothing is expected. `sent`, and the port."""
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
-    port = settings["source_port"] + number if settings["source_port"] else random.randrange(20_000, 30_000)
+    port = settings["source_port"] + number
     seq, ack, held = ISN, ACK, None
     if settings["handshake"]:
         held = socket.socket(family, socket.SOCK_STREAM)
         held.settimeout(settings["time_limit_s"])
+        bind(held, settings, number)
         held.connect((settings["server"], settings["port"]))
-        port = held.getsockname()[1]
         seq, ack = numbers_of(held)
     first = seq
     made = {p["content"]: content_of(p["content"], settings) for p in settings["packets"] if p.get("content")}

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_host_popen_leads_a_session_of_its_own(host: Host) -> None:
     assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
     process.communicate(timeout=5)
     assert process.returncode == 0
+
+
+def test_host_fresh_ports_are_given_once_and_never_by_the_kernel(host: Host) -> None:
+    """However many are asked for at the same time; what the kernel gives begins above them."""
+    with ThreadPoolExecutor(8) as pool:
+        firsts = sorted(pool.map(host.fresh_ports, [5] * 200))
+    assert firsts == list(range(firsts[0], firsts[0] + 1000, 5))
+    own = host.run(["cat", "/proc/sys/net/ipv4/ip_local_port_range"], timeout_s=5).stdout.split()
+    assert firsts[-1] + 5 < int(own[0])
 
 
 def test_host_popen_hands_file_descriptors_on(host: Host) -> None:
