@@ -24,8 +24,8 @@ POLL_S = 0.002
 """How often a condition that the kernel does not announce is looked at."""
 
 FIRST_FRESH_PORT = 24_000
-"""Below those that the kernel gives by itself (ip_local_port_range, from 32,768 on), above those that scenarios name for a
-step, from 20,000 on (chosen)."""
+"""Below those that the kernel gives by itself (ip_local_port_range, from 32,768 on), above those that scenarios name
+for a step, from 20,000 on (chosen)."""
 
 _TCP_LISTEN, _UDP_OPEN = "0A", "07"
 """States in /proc/net/tcp and /proc/net/udp."""

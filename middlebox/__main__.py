@@ -26,11 +26,13 @@ from middlebox.engine import Engine
 from middlebox.eventlog import EventLog
 from middlebox.firewall import Firewall, FirewallError
 from middlebox.injector import Injector, InjectorError
+from middlebox.judges import JudgesPackets
 from middlebox.kernel import Wiring
-from middlebox.live import Box, JudgesPackets, wall_clock
+from middlebox.live import Box, wall_clock
 from middlebox.load import load_deployment
 from middlebox.nfqueue import QUEUE_PACKETS
 from middlebox.profile import Deployment
+from middlebox.recall import Recall
 from middlebox.stack import Stack, name_of
 from middlebox.wants import plan_for
 from middlebox.yamlsource import ProfileError
@@ -83,14 +85,16 @@ def _run(
 ) -> int:
     clock = wall_clock()
     seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(4), "big")
-    wiring = Wiring(arguments.inside, arguments.outside, fail_open=arguments.fail == "open")
+    fail_open = arguments.fail == "open"
+    recall = _make_recall() if fail_open else None
+    wiring = Wiring(arguments.inside, arguments.outside, fail_open=fail_open, takes_copies=recall is not None)
     firewall = Firewall(plan_for(*deployments, punishing=False), wiring)
     injector = Injector()
     try:
         box = Box(
             make_engine(deployments, Random(seed), clock()), inside=wiring.inside, firewall=firewall,
             queue_number=wiring.queue, queue_packets=arguments.queue_packets, injector=injector, log=log,
-            fail_open=wiring.fail_open, clock=clock,
+            recall=recall, fail_open=wiring.fail_open, clock=clock,
         )  # fmt: skip
     except OSError as error:
         raise NotReadyError(
@@ -117,6 +121,14 @@ def _run(
         figures["valid"] &= finished
         log.write([events.run_ended(clock(), figures)])
     return 0 if figures["valid"] else 4
+
+
+def _make_recall() -> Recall | None:
+    """None on a kernel that keeps no copies or labels: then it asks about every packet."""
+    try:
+        return Recall()
+    except OSError:
+        return None
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -122,12 +122,14 @@ class Engine:
         sent_by: Direction | None = None,
         *,
         first: bool = False,
+        has_passed: bool = False,
         decoded: Packet | None = None,
     ) -> Decision:
         """Judge one packet (bytes from the IP header on) that came in from `ingress`.
 
         What a kernel knows, and a capture does not: `sent_by`, which end sent it; `first`, that it is the first one of
-        its connection, whatever is remembered of the same ports. decoded: the same packet, to be this engine's own.
+        its connection, whatever is remembered of the same ports; `has_passed`, that it went on some time ago, so that
+        nobody is punished for it any more. decoded: the same packet, to be this engine's own.
         """
         p = decoded or wire.decode(data)
         if p is None:
@@ -143,7 +145,7 @@ class Engine:
             if flow.program is None:
                 return _LET_GO
             if not may_open(p, flow.program.profile.tcp):
-                return self._answer_stranger(p, flow, flow.program, now_ns)
+                return PASS if has_passed else self._answer_stranger(p, flow, flow.program, now_ns)
             self._flows.add(flow)
         else:
             flow.ingress = ingress
@@ -157,7 +159,7 @@ class Engine:
         flow.bytes += len(data)
         if program.meters:
             flow.account.bytes += len(data)
-        known = flow.stopped or self._residuals.in_force
+        known = flow.stopped or (self._residuals.in_force and not has_passed)
         judgement = self._judged_before(p, flow, program, now_ns) if known else None
         if judgement is None:
             judgement = self._judge(p, flow, program, now_ns)

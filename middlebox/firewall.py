@@ -6,13 +6,24 @@ It touches no table but those that they name.
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import Final
 
 from middlebox.elephants import Elephants
-from middlebox.gate import TABLE, TO_USER, chains_of, flush_text, remove_text, rules_text, structure_text
+from middlebox.gate import (
+    ASK,
+    TABLE,
+    TO_USER,
+    chains_of,
+    flush_text,
+    remove_text,
+    rules_text,
+    structure_text,
+)
+from middlebox.gate_copying import NOTE, WORDS
 from middlebox.injector import write_sysctl
 from middlebox.kernel import GENERATIONS, Wiring, sysctls
-from middlebox.queuerule import add_queue_rule
+from middlebox.netfilterrules import add_note_rule, add_queue_rule, add_word_rule
 from middlebox.shortcut import Elephant, remove_text as remove_shortcut_text
 from middlebox.wants import Plan
 
@@ -27,11 +38,12 @@ class Firewall:
     """The rules of one box. `generation` counts changes of what connections were decided by."""
 
     def __init__(self, plan: Plan, wiring: Wiring) -> None:
-        self.plan = plan
+        self.plan = plan if wiring.takes_copies else plan.without_words()
         self.generation = 1
         self.refused_sysctls: tuple[str, ...] = ()
         self.elephants = Elephants(wiring)
         self._wiring = wiring
+        self._words: set[bytes] = set()
         self._chains: frozenset[str] = frozenset()
         self._running: subprocess.Popen[bytes] | None = None
         self._runs_shortcut = False
@@ -48,12 +60,20 @@ class Firewall:
             raise FirewallError(
                 f"expected the kernel to take a rule for its packet queue, got {error.strerror!r}; see `make doctor`"
             ) from error
-        _finish(_start(self._rules()))
+        self._look_for_words()
+        try:
+            _finish(_start(self._rules()))
+        except FirewallError:
+            if not self._wiring.takes_copies:
+                raise
+            self._do_without_copies()
+            _finish(_start(self._rules()))
         self._set_sysctls()
 
     def change_plan(self, plan: Plan) -> None:
         """Other rules from now on: returns when the kernel has them."""
-        self.plan = plan
+        self.plan = plan if self._wiring.takes_copies else plan.without_words()
+        self._look_for_words()
         self._chains |= chains_of(plan)
         self.next_generation()
         while self.busy:
@@ -116,6 +136,22 @@ class Firewall:
         elif text := self.elephants.take():
             self._runs_shortcut = True
             self._running = _start(text)
+
+    def _look_for_words(self) -> None:
+        """Words that are not looked for yet are, before any rule relies on it; those of older plans stay."""
+        try:
+            if self.plan.words and not self._words:
+                add_note_rule(TABLE, NOTE)
+            for word in sorted(self.plan.words - self._words):
+                add_word_rule(TABLE, WORDS, word, goto=ASK)
+                self._words.add(word)
+        except OSError:  # a kernel without `string` or labels
+            self._do_without_copies()
+
+    def _do_without_copies(self) -> None:
+        """Nothing but speed is lost."""
+        self._wiring = replace(self._wiring, takes_copies=False)
+        self.plan = self.plan.without_words()
 
     def _rules(self) -> str:
         rules = rules_text(self.plan, self._wiring, generation=self.generation)

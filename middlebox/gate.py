@@ -10,7 +10,7 @@ And where some rule forges, one chain of the table `netdev tamperlab`:
 
     untracked   ingress of the injection port: forged packets belong to no connection; no other packet pays for that
 
-nft's own `queue` is missing from some kernels, so the one rule in the chain `to_user` is made by `queuerule`.
+nft's own `queue` is missing from some kernels, so the one rule in the chain `to_user` is made by `netfilterrules`.
 
 Sources: nft(8); RFC 8446 5.1 (how a TLS record begins); RFC 9293 3.1 (data offset).
 """
@@ -22,6 +22,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from middlebox.decision import Offload
+from middlebox.gate_copying import END_OF_NOTING, NOTE, WORDS, noting_rules
 from middlebox.kernel import (
     ANSWERED,
     DROPPED,
@@ -32,6 +33,7 @@ from middlebox.kernel import (
     GENERATION_SHIFT,
     INJECT_INTO,
     LED,
+    NOTED,
     OFFLOAD_MASK,
     ORIGINAL,
     REDIRECTED,
@@ -41,37 +43,32 @@ from middlebox.kernel import (
     Wiring,
     redirect_mark,
 )
-from middlebox.packet import FIN, RST, SYN
+from middlebox.nftables import (
+    EMPTY,
+    FLAGS,
+    HEADER_WORDS,
+    IS_NO_SYN,
+    IS_SYN,
+    RENEWING,
+    connection_mark,
+    packet_mark,
+)
+from middlebox.packet import SYN
 from middlebox.profile import Redirect
 from middlebox.wants import Plan, Ports, Want
 
 TABLE: Final = "tamperlab"
 TO_USER: Final = "to_user"
 """The chain whose only rule is the queue."""
-
-_HEADER_WORDS: Final = range(5, 16)
-"""Lengths of an IPv4 or TCP header, in 32-bit words."""
-_EMPTY4 = [f"{0x40 | ip} . {tcp << 4} . {4 * (ip + tcp)}" for ip in _HEADER_WORDS for tcp in _HEADER_WORDS]
-_EMPTY6 = [f"{tcp << 4} . {4 * tcp}" for tcp in _HEADER_WORDS]
-EMPTY: Final = (
-    # the byte with version and header length, the byte with the data offset, the length of it all
-    f"ip protocol tcp @nh,0,8 . @th,96,8 . ip length {{ {', '.join(_EMPTY4)} }}",
-    f"ip6 nexthdr tcp @th,96,8 . ip6 length {{ {', '.join(_EMPTY6)} }}",
-)
-"""TCP segments without payload, for each IP version: nothing behind the headers. Extension headers, jumbograms and
-lying data offsets are in no such list: in doubt a segment is not empty."""
+ASK: Final = "ask"
 
 ELEPHANT_SAMPLE: Final = 256
 ELEPHANT_BYTES: Final = 1000
 """Of the packets that may pass and are longer, one in so many is reported. Chosen: a short exchange rarely meets both,
 a bulk transfer does within milliseconds."""
 
+_NOTED: Final = NOTED | GENERATION_MASK
 _DECIDED: Final = OFFLOAD_MASK | GENERATION_MASK
-_FLAGS: Final = {"syn": SYN, "rst": RST, "fin": FIN}
-_IS_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
-_RENEWING: Final = "tcp flags & (syn | rst)"
-"""Not 0 in segments at which a box may lose count (`TcpReading`)."""
-_IS_NO_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
 
 _UNTRACKED: Final = (
     f"add table netdev {TABLE}",
@@ -87,12 +84,13 @@ _LEADING_CHAINS: Final = {
 }
 _CHAINS: Final = (
     "box", "unasked", "passing", "answered", "decided", "synack", "data", "tls", "not_tls", "ask", "injected",
-    *(f"tls_{words}" for words in _HEADER_WORDS),
+    "begin", "noted", "speak",
+    *(f"tls_{words}" for words in HEADER_WORDS),
 )  # fmt: skip
 
 
 def chains_of(plan: Plan) -> frozenset[str]:
-    """The chains of the box's own table that hold the rules of a plan: all but `to_user`."""
+    """The chains of the box's own table that hold the rules of a plan: all but those that `netfilterrules` fills."""
     return frozenset({*_CHAINS, *_hooks(plan)})
 
 
@@ -104,7 +102,7 @@ def structure_text(plan: Plan) -> str:
     hooked = [
         f"add chain inet {TABLE} {name} {{ {hook}; policy accept; }}" for name, hook in _hooks(plan).items()
     ]
-    plain = [f"add chain inet {TABLE} {name}" for name in (*_CHAINS, TO_USER)]
+    plain = [f"add chain inet {TABLE} {name}" for name in (*_CHAINS, TO_USER, NOTE, WORDS)]
     untracked = _UNTRACKED if plan.wants and plan.forges else ()
     return _lines([f"add table inet {TABLE}", *hooked, *plain, *untracked])
 
@@ -143,6 +141,11 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
     return {
         "gate": [
             # Nearly every packet of a busy box belongs to a connection that may pass: those before all else.
+            *(
+                [f"ct mark & {_NOTED:#x} == {now | NOTED:#x} meta l4proto tcp jump noted"]
+                if plan.words
+                else []
+            ),
             f"{_passed(plan, now)} meta length <= {ELEPHANT_BYTES} accept",
             f"iif {inside} oif {outside} goto box",
             f"iif {outside} oif {inside} goto box",
@@ -158,21 +161,23 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
         # What goes past conntrack goes past address translation too: what is translated is no elephant.
         "passing": [
             f"numgen inc mod {ELEPHANT_SAMPLE} == {ELEPHANT_SAMPLE - 1} ct status & (snat | dnat) == 0 "
-            f"{_mark(ELEPHANT | now)} goto {TO_USER}",
+            f"{packet_mark(ELEPHANT | now)} goto {TO_USER}",
             "accept",
         ],
         "answered": _answered_rules(),
         "decided": _decided_rules(plan),
         "synack": _synack_rules(plan),
+        **(noting_rules(plan, now) if plan.words else {}),
         "data": [*_flag_rules(plan.flags), *_empty_returns(plan), "goto ask"],
         **_tls_rules(plan, now),
         "ask": [
             # What an older generation decided is forgotten before the packet that asks again is answered.
-            f"ct mark & {GENERATION_MASK:#x} != {now:#x} {_connection_mark(now, _DECIDED)}",
-            f"ct direction original {_mark(ORIGINAL)}",
-            f"ct direction reply {_mark(REPLY)}",
-            f"ct status & confirmed == 0 {_mark(STRANGE)}",
-            f"ct mark & {SEEN:#x} == 0 {_mark(FIRST)} {_connection_mark(SEEN, SEEN)}",
+            f"ct mark & {GENERATION_MASK:#x} != {now:#x} {connection_mark(now, _DECIDED)}",
+            f"ct direction original {packet_mark(ORIGINAL)}",
+            f"ct direction reply {packet_mark(REPLY)}",
+            f"ct status & confirmed == 0 {packet_mark(STRANGE)}",
+            f"ct mark & {SEEN:#x} == 0 {packet_mark(FIRST)} {connection_mark(SEEN, SEEN)}",
+            *(END_OF_NOTING if wiring.takes_copies else ()),
             f"goto {TO_USER}",
         ],
     }
@@ -180,21 +185,21 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
 
 def _passed(plan: Plan, now: int) -> str:
     """Matches what belongs to a connection that may pass, and begins no new one."""
-    goes_on = f"{_RENEWING} == 0" if plan.renews else _IS_NO_SYN
+    goes_on = f"{RENEWING} == 0" if plan.renews else IS_NO_SYN
     return f"ct mark & {_DECIDED:#x} == {now | Offload.PASS:#x} {goes_on}"
 
 
 def _order_of_questions(plan: Plan, now: int) -> list[str]:
     """About a packet that goes through the box. Most that get here are of connections without a mark as yet: about
     these nothing has been decided or asked."""
-    asks_again = f"{_RENEWING} != 0 meta mark & {ANSWERED:#x} == 0 {_connection_mark(0, _DECIDED)}"
+    asks_again = f"{RENEWING} != 0 meta mark & {ANSWERED:#x} == 0 {connection_mark(0, _DECIDED)}"
     return [
         # Where a connection was led elsewhere, that was all that is done to it.
         *(["ct status & dnat == dnat accept"] if plan.redirects else []),
         "ct mark 0 goto unasked",
         f"{_passed(plan, now)} goto passing",
         # A new connection between the same two ports owes nothing to the old one.
-        f"{_IS_SYN} meta mark & {ANSWERED:#x} == 0 ct direction original {_connection_mark(0, _DECIDED | SEEN)}",
+        f"{IS_SYN} meta mark & {ANSWERED:#x} == 0 ct direction original {connection_mark(0, _DECIDED | SEEN)}",
         *([asks_again] if plan.renews else []),
         f"ct mark & {GENERATION_MASK:#x} == {now:#x} jump decided",
         f"meta mark & {ANSWERED:#x} == {ANSWERED:#x} goto answered",
@@ -217,7 +222,7 @@ def _answered_rules() -> list[str]:
     flags = [1 << bit for bit in range(OFFLOAD_MASK.bit_length())]
     return [
         *(
-            f"meta mark & {flag:#x} == {flag:#x} ct state != related {_connection_mark(flag, flag)}"
+            f"meta mark & {flag:#x} == {flag:#x} ct state != related {connection_mark(flag, flag)}"
             for flag in flags
         ),
         f"meta mark & {DROPPED:#x} == {DROPPED:#x} drop",
@@ -229,7 +234,7 @@ def _empty_rules(plan: Plan) -> list[str]:
     """Segments without payload, most of those left, go on at once where nobody wants them."""
     if any(want.every_segment for want in plan.wants):
         return []
-    wanted = " | ".join(name for name, bit in _FLAGS.items() if plan.flags & bit)
+    wanted = " | ".join(name for name, bit in FLAGS.items() if plan.flags & bit)
     unless = f"tcp flags & ({wanted}) == 0 " if wanted else ""
     return [f"{unless}{empty} accept" for empty in EMPTY]
 
@@ -250,13 +255,13 @@ def _synack_rules(plan: Plan) -> list[str]:
 
 
 def _flag_rules(flags: int) -> list[str]:
-    return [f"tcp flags & {name} == {name} goto ask" for name, bit in _FLAGS.items() if flags & bit]
+    return [f"tcp flags & {name} == {name} goto ask" for name, bit in FLAGS.items() if flags & bit]
 
 
 def _decided_rules(plan: Plan) -> list[str]:
     """ICMP errors about a connection (related) are packets of their own and not decided with it. Of a direction that
     may pass, while the other is watched, the box still sees how it ends."""
-    ends = [f"tcp flags & {name} == {name} return" for name in ("rst", "fin") if plan.flags & _FLAGS[name]]
+    ends = [f"tcp flags & {name} == {name} return" for name in ("rst", "fin") if plan.flags & FLAGS[name]]
 
     def when(flag: Offload, direction: str, verdict: str) -> str:
         return f"ct mark & {flag:#x} == {flag:#x} ct state != related ct direction {direction} {verdict}"
@@ -274,7 +279,7 @@ def _tls_rules(plan: Plan, now: int) -> dict[str, list[str]]:
     """The first payload of a connection decides whether it is TLS, as the dissector would decide it: a content type
     from 20 to 23 and the major version 3, as far as they are there. A box that does not look at a connection whose SYN
     it has not seen gets the SYN, and with it all that follows."""
-    by_offset = ", ".join(f"{words} : goto tls_{words}" for words in _HEADER_WORDS)
+    by_offset = ", ".join(f"{words} : goto tls_{words}" for words in HEADER_WORDS)
     return {
         "tls": [
             *_flag_rules(plan.flags & SYN),
@@ -289,16 +294,16 @@ def _tls_rules(plan: Plan, now: int) -> dict[str, list[str]]:
                 f"@th,{32 * words + 8},8 != 3 goto not_tls",
                 "goto ask",
             ]
-            for words in _HEADER_WORDS
+            for words in HEADER_WORDS
         },
-        "not_tls": [_connection_mark(now | Offload.PASS, _DECIDED), "accept"],
+        "not_tls": [connection_mark(now | Offload.PASS, _DECIDED), "accept"],
     }
 
 
 def _leading_rules(plan: Plan, wiring: Wiring) -> dict[str, list[str]]:
     """Asked about before nat, which then finds the answer's mark."""
     beginning = f'iif {{ "{wiring.inside}", "{wiring.outside}" }} ct state new ct mark & {LED:#x} == 0'
-    asked = f"{_connection_mark(LED, LED)} goto {TO_USER}"
+    asked = f"{connection_mark(LED, LED)} goto {TO_USER}"
     places = [
         f"meta mark & {REDIRECTED | GENERATION_MASK:#x} == {redirect_mark(plan, to):#x} meta l4proto {transport} "
         f"dnat {protocol} to {place}"
@@ -323,7 +328,7 @@ def _place(to: Redirect, family: int) -> str:
 
 def _matches(want: Want) -> Iterator[tuple[str, str]]:
     """(nft matches, verdict) of one want."""
-    tcp = "goto ask" if want.every_segment else "jump tls" if want.tls else "jump data"
+    tcp = "goto ask" if want.every_segment else f"jump {_chain_of(want)}"
     if want.transport == "other":
         yield "meta l4proto != { tcp, udp }", "goto ask"
         return
@@ -343,14 +348,10 @@ def _matches(want: Want) -> Iterator[tuple[str, str]]:
             yield match, verdict
 
 
+def _chain_of(want: Want) -> str:
+    """Which asks about those segments of a connection that are wanted."""
+    return "tls" if want.tls else "begin" if want.words else "data"
+
+
 def _listed(ports: Ports) -> str:
     return "{ " + ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ports) + " }"
-
-
-def _mark(bits: int) -> str:
-    return f"meta mark set meta mark | {bits:#x}"
-
-
-def _connection_mark(bits: int, mask: int) -> str:
-    """Of the bits of the mask, these are set and the others are not."""
-    return f"ct mark set ct mark & {~mask & 0xFFFFFFFF:#x} | {bits:#x}"

@@ -17,6 +17,14 @@ from typing import Final
 from middlebox.profile import Redirect
 from middlebox.wants import Plan
 
+LOG_GROUP: Final = 2012
+"""Where copies go (chosen, per network namespace too)."""
+LABEL_BYTES: Final = 16
+"""What a connection's label holds: of a TCP header all but checksum, urgent pointer and options."""
+COPY_BYTES: Final = 2000
+"""The longest packet that is copied, with its IP header (chosen: a segment of a plain link; no search is long)."""
+COPIES_AT_ONCE: Final = 256
+"""How many copies the kernel keeps for one read (chosen: 64 kB)."""
 QUEUE_NUMBER: Final = 2012
 """One queue carries IPv4 and IPv6 (chosen; queue numbers are per network namespace)."""
 
@@ -31,6 +39,9 @@ LED: Final = 1 << 5
 """Connection mark: somebody was asked where it goes."""
 STRANGE: Final = 1 << 6
 """Packet mark, kernel to us: conntrack does not know its connection yet, and will from the first packet that leaves."""
+NOTED: Final = 1 << 7
+"""Connection mark: its SYN went on unasked; its header stands in the connection's label. Packet mark, kernel to us: so
+it was with its connection, and has come to an end."""
 GENERATION_SHIFT: Final = 8
 GENERATIONS: Final = 1 << 16
 GENERATION_MASK: Final = (GENERATIONS - 1) << GENERATION_SHIFT
@@ -47,6 +58,8 @@ DROPPED: Final = 1 << 28
 REDIRECTED: Final = 1 << 29
 """Packet mark, us to kernel: it goes elsewhere; the number of the place stands where connections have the
 generation."""
+COPIED: Final = 1 << 31
+"""Connection mark: the first that its client said went on too, and a copy of it to us. Packet mark: so it was."""
 ELEPHANT: Final = 1 << 30
 """Packet mark, kernel to us: of a connection that may pass, by the generation in the mark, and carries much."""
 
@@ -80,6 +93,8 @@ class Wiring:
     outside: str
     fail_open: bool = True
     queue: int = QUEUE_NUMBER
+    takes_copies: bool = False
+    """Somebody reads the copies of packets that need not be asked about. Not where packets stop when the box does."""
 
 
 def sysctls(plan: Plan) -> dict[str, str]:

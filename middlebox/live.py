@@ -17,20 +17,21 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from heapq import heappop, heappush
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from middlebox import events, signals
-from middlebox.decision import PASS, Decision, Forged, Verdict
+from middlebox.decision import PASS, Decision, Forged, Offload, Verdict
 from middlebox.eventlog import EVENTS_AT_ONCE, EventLog
-from middlebox.events import Event
 from middlebox.firewall import Firewall
 from middlebox.flow import Direction, Side
 from middlebox.injector import Injector
+from middlebox.judges import JudgesPackets
 from middlebox.kernel import (
     ANSWERED,
     DROPPED,
     ELEPHANT,
     FIRST,
+    NOTED,
     ORIGINAL,
     REPLY,
     STRANGE,
@@ -38,8 +39,9 @@ from middlebox.kernel import (
     redirect_mark,
 )
 from middlebox.nfqueue import NEVER_NS, PREROUTING, Overflow, Pace, Queue, QueuedPacket
-from middlebox.packet import decode
+from middlebox.packet import SYN, decode
 from middlebox.profile import Deployment
+from middlebox.recall import Recall, show
 from middlebox.shortcut import Elephant
 from middlebox.twins import Answerable, Begun, Twin, is_lost
 from middlebox.wants import plan_for
@@ -51,33 +53,8 @@ _MS: Final = 1_000_000
 _HOUSEKEEPING_NS: Final = 1_000 * _MS
 # select() may be late by a thousandth of the time it is asked to wait: come back early, then wait the rest.
 _COARSE_NS: Final = 2 * _MS
-
-
-class JudgesPackets(Protocol):
-    """What a box needs of its engine."""
-
-    @property
-    def generation(self) -> int: ...
-    @property
-    def next_change_ns(self) -> int | None: ...
-    @property
-    def punishing(self) -> bool: ...
-    @property
-    def deployments(self) -> tuple[Deployment, ...]: ...
-    @property
-    def undecoded(self) -> int: ...
-    def handle(
-        self,
-        data: bytes,
-        now_ns: int,
-        ingress: Side,
-        sent_by: Direction | None,
-        *,
-        first: bool,
-    ) -> Decision: ...
-    def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision: ...
-    def advance(self, now_ns: int) -> tuple[Event, ...]: ...
-    def reload(self, deployments: Sequence[Deployment], now_ns: int) -> tuple[Event, ...]: ...
+_COLLECT_EVERY: Final = 64
+"""After so many packets copies are taken that have come meanwhile (chosen: an ordinary user's socket holds few)."""
 
 
 def wall_clock() -> Callable[[], int]:
@@ -98,6 +75,7 @@ class Box:
         queue_number: int,
         queue_packets: int,
         injector: Injector,
+        recall: Recall | None,
         log: EventLog,
         fail_open: bool,
         clock: Callable[[], int],
@@ -112,11 +90,13 @@ class Box:
         self._firewall = firewall
         self._sees_syn = firewall.plan.sees_syn
         self._injector = injector
+        self._recall = recall
         self._log = log
         self._fail_open = fail_open
         self._clock = clock
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._put_off = 0
+        self._rules_since_ns = 0
         self._stopping = False
         self._reload: Callable[[], Sequence[Deployment]] | None = None
         self._housekeeping_ns = 0
@@ -142,7 +122,8 @@ class Box:
     def run(self, wakeup: socket.socket) -> None:
         """Serve until `stop`. `wakeup`: readable whenever a signal has come (`signal.set_wakeup_fd`)."""
         pace = self._pace
-        readable = [self.queue.fileno(), wakeup.fileno()]
+        copied = None if self._recall is None else self._recall.copied
+        readable = [self.queue.fileno(), wakeup.fileno(), *([copied.fileno()] if copied else [])]
         pace.due_ns = 0
         while not self._stopping:
             now = pace.now_ns = self._clock()
@@ -155,6 +136,8 @@ class Box:
             if readable[1] in ready:
                 signals.drain(wakeup)
             pace.now_ns = self._clock()
+            if copied is not None and copied.fileno() in ready:
+                copied.collect(pace.now_ns)
             if self.queue.serve():
                 self._begun.forget(pace.now_ns)
 
@@ -220,6 +203,8 @@ class Box:
             self._let_in(packet, data, ingress, now)
             return
         self.packets += 1
+        if self._recall is not None and not self.packets % _COLLECT_EVERY:
+            self._recall.copied.collect(now)
         if packet.hook == PREROUTING:
             self._lead(packet, data, ingress, now)
             return
@@ -236,7 +221,9 @@ class Box:
             if is_lost(data):
                 asked = Twin(packet, data, self._injector.send)
         try:
-            decision = self._engine.handle(data, now, ingress, sent_by, first=first)
+            decision = self._catch_up(data, mark, ingress, now) if mark & NOTED else None
+            if decision is None:
+                decision = self._engine.handle(data, now, ingress, sent_by, first=first)
         except Exception as error:  # noqa: BLE001  a bug in the engine must not stop the traffic
             self._answer_after_failure(error, asked, data, now)
             return
@@ -248,6 +235,17 @@ class Box:
             self._answer(asked, decision, now)
         if self._engine.generation != self._generation:
             self._generation_changed(now)
+
+    def _catch_up(self, data: bytes, mark: int, ingress: Side, now: int) -> Decision | None:
+        """Have the engine see what went on unasked before this packet. None: it has to see this packet too."""
+        p = decode(data)
+        if self._recall is None or p is None:
+            return None
+        before = self._recall.before(p, mark, ingress, now)
+        decision, seen = show(self._engine, before, rules_since_ns=self._rules_since_ns)
+        self._log.write(seen)
+        lets_go = decision.offload & Offload.PASS == Offload.PASS
+        return Decision(offload=Offload.PASS) if lets_go and not p.flags & SYN else None
 
     def _let_in(self, packet: QueuedPacket, data: bytes, ingress: Side, now: int) -> None:
         """The engine has no business with this packet: the kernel reports that its connection carries much."""
@@ -328,6 +326,7 @@ class Box:
 
     def _generation_changed(self, now: int) -> None:
         self._generation = self._engine.generation
+        self._rules_since_ns = now
         if self._engine.punishing != self._punishing:
             self._see_more_or_less()
         else:
@@ -350,6 +349,7 @@ class Box:
             return
         self._log.write(self._engine.reload(deployments, now))
         self._generation = self._engine.generation
+        self._rules_since_ns = now
         self._see_more_or_less()
         self.queue.hand_out_whole(on=self._firewall.plan.whole_packets)
 
@@ -376,7 +376,11 @@ class Box:
     @property
     def valid(self) -> bool:
         """Whether everything that happened was judged by the engine."""
-        return not self.errors and self.overflow == Overflow(0, 0)
+        return not self.errors and self.overflow == Overflow(0, 0) and not self._copies_lost
+
+    @property
+    def _copies_lost(self) -> int:
+        return self._recall.copied.lost if self._recall is not None else 0
 
     def figures(self) -> dict[str, Any]:
         """What `run_ended` says."""
@@ -384,6 +388,6 @@ class Box:
             "valid": self.valid, "packets": self.packets, "forged": self.forged, "dropped": self.dropped,
             "held": self.held, "undecoded": self._engine.undecoded,
             "offloaded_flows": self.offloaded, "elephants": self._firewall.elephants.count,
-            "unsent": self.unsent, "engine_errors": self.errors,
+            "unsent": self.unsent, "engine_errors": self.errors, "copies_lost": self._copies_lost,
             "queue": self.overflow._asdict() | {"receive_buffer_bytes": self.queue.receive_buffer_bytes},
         }  # fmt: skip

@@ -86,10 +86,13 @@ class Stack:
         sent_by: Direction | None = None,
         *,
         first: bool = False,
+        has_passed: bool = False,
     ) -> Decision:
         """As `Engine.handle`, for all boxes together. What one drops the next does not see."""
         if len(self._engines) == 1:
-            decision = self._engines[0].handle(data, now_ns, ingress, sent_by, first=first)
+            decision = self._engines[0].handle(
+                data, now_ns, ingress, sent_by, first=first, has_passed=has_passed
+            )
             self.generation = self._engines[0].generation
             return decision
         p = wire.decode(data)
@@ -105,7 +108,7 @@ class Stack:
             if let_go[number] & _PASS == _PASS:
                 continue
             decision = self._engines[number].handle(
-                whole.data or data, now_ns, ingress, sent_by, first=first, decoded=mine
+                whole.data or data, now_ns, ingress, sent_by, first=first, has_passed=has_passed, decoded=mine
             )
             mine = None
             if decision is not PASS:

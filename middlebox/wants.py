@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from middlebox.dissect import DEFAULT_PORTS
-from middlebox.filters import Selector
+from middlebox.filters import VERBATIM, Selector, merged_ranges
+from middlebox.flow import Direction
 from middlebox.packet import FIN, PROTOCOL_TCP, PROTOCOL_UDP, RST, SYN
 from middlebox.profile import (
     DEFAULT_IDLE_NS,
@@ -42,6 +43,8 @@ _ALL_PORTS: Ports = ((0, 0xFFFF),)
 _TRANSPORTS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp"}
 _FORGING = (Reset, Close, Reply, Dns, Icmp)
 """These send packets of their own."""
+_BEGIN_OR_BREAK = SYN | RST
+"""Where more of the empty segments are wanted, the end of each connection has to be asked about anyway."""
 _STARTTLS = ("smtp", "imap", "pop")
 """Where TLS may come later in a connection."""
 
@@ -51,7 +54,8 @@ class Want:
     """Packets that some rule needs to see, whichever way they go.
 
     transport: tcp, udp, other, any. ports, peer_ports: of one end and of the other, None for all. tls: only of
-    connections that begin with a TLS record; the kernel itself lets go of the others.
+    connections that begin with a TLS record; the kernel itself lets go of the others. words: of connections whose
+    client has said one of these; the SYN of the others, and the first that their clients say, need only be copied.
     """
 
     transport: str
@@ -59,6 +63,7 @@ class Want:
     peer_ports: Ports | None
     every_segment: bool
     tls: bool = False
+    words: frozenset[bytes] = frozenset()
 
     def concerns(self, protocol: int, sport: int, dport: int) -> bool:
         """Whether packets of this IP protocol between these ports are among them, one way or the other."""
@@ -72,6 +77,8 @@ class Want:
     def __str__(self) -> str:
         ports = " and ".join(_in_words(p) for p in (self.ports, self.peer_ports) if p is not None)
         what = "every segment" if self.every_segment else "TLS" if self.tls else "payload"
+        if self.words:
+            what += f" with {len(self.words)} word{'s' * (len(self.words) > 1)}"
         return f"{self.transport} {ports or 'all ports'}, {what}"
 
 
@@ -103,6 +110,16 @@ class Plan:
     segment comes first. Not where only TLS is wanted: most of those connections never come to user space at all."""
 
     @property
+    def words(self) -> frozenset[bytes]:
+        """Where none of these is in the first that a client says, it need not be asked about."""
+        return frozenset().union(*(want.words for want in self.wants))
+
+    def without_words(self) -> Plan:
+        """The same, asked about each packet."""
+        bare = _needed(replace(want, words=frozenset()) for want in self.wants)
+        return replace(self, wants=tuple(sorted(bare, key=lambda want: want.tls)))
+
+    @property
     def sees_syn(self) -> bool:
         """Whether user space gets every SYN of the connections it is shown."""
         return bool(self.flags & SYN) or all(want.every_segment for want in self.wants)
@@ -129,16 +146,18 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
         if any(w.transport in ("tcp", "any") for w in mine):
             flags |= _flags_of(profile)
             synacks |= _reads_from_the_beginning(profile)
-    needed = [w for w in wants if not any(_covers(other, w) for other in wants)]
-    # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it.
-    checks_checksum = any(profile.tcp.checks_checksum for profile in profiles)
+    needed = _needed(wants)
     leading = [rule for profile in profiles for rule in profile.rules if redirects(rule)]
+    if leading or any(want.tls for want in needed) or flags & ~_BEGIN_OR_BREAK:
+        needed = _needed(replace(want, words=frozenset()) for want in needed)
+    # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it. Words likewise.
+    checks_checksum = any(profile.tcp.checks_checksum for profile in profiles)
     places = [action for rule in leading for action in rule.do if isinstance(action, Redirect)]
     led = [
         _want_of(selector, every_segment=True) for rule in leading for selector in rule.when.needs.selectors
     ]
     return Plan(
-        tuple(sorted(needed, key=lambda want: want.tls)),
+        tuple(sorted(needed, key=lambda want: (want.tls, bool(want.words)))),
         flags,
         renews=any(Program(profile).may_lose_count for profile in profiles),
         forges=any(isinstance(a, _FORGING) for p in profiles for rule in p.rules for a in _actions_of(rule)),
@@ -149,6 +168,30 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
         led=tuple(dict.fromkeys(led)),
         synacks=synacks,
     )
+
+
+def _needed(wants: Iterable[Want]) -> list[Want]:
+    """Those that no other covers; of the same packets, one want with the words of all, or with none."""
+    words_of: dict[Want, frozenset[bytes] | None] = {}
+    for want in wants:
+        bare, words = replace(want, words=frozenset()), want.words or None
+        known = words_of.get(bare, words)
+        words_of[bare] = known | words if known and words else None
+    merged = _joined([replace(bare, words=words or frozenset()) for bare, words in words_of.items()])
+    return [want for want in merged if not any(_covers(other, want) for other in merged)]
+
+
+def _joined(wants: Iterable[Want]) -> list[Want]:
+    """The same with one want for all ports about which the same is wanted: the kernel looks a port up once."""
+    apart: list[Want] = []
+    ports_of: dict[Want, Ports] = {}
+    for want in wants:
+        if want.ports is None or want.peer_ports is not None:
+            apart.append(want)
+        else:
+            kind = replace(want, ports=None)
+            ports_of[kind] = ports_of.get(kind, ()) + want.ports
+    return [replace(kind, ports=merged_ranges(ports)) for kind, ports in ports_of.items()] + apart
 
 
 def _handles_packets_singly(rule: Rule) -> bool:
@@ -176,6 +219,7 @@ def _reads_from_the_beginning(profile: Profile) -> bool:
 
 
 def _wants_of(rule: Rule, profile: Profile, *, punishing: bool) -> Iterator[Want]:
+    words = _words_of(rule, profile)
     for selector in rule.when.needs.selectors:
         every = (
             not selector.payload_only
@@ -184,17 +228,35 @@ def _wants_of(rule: Rule, profile: Profile, *, punishing: bool) -> Iterator[Want
             or _handles_packets_singly(rule)
         )
         want = _want_of(selector, every_segment=every)
+        if not every and words:
+            want = replace(want, words=words)
         # A box that checks ACK numbers ignores segments that the kernel would take for the beginning.
         over_tcp = "tls" in selector.protocols and selector.transport == "tcp"
         if over_tcp and not want.every_segment and not profile.tcp.checks_ack:
             ports = {**DEFAULT_PORTS, **profile.ports}
             text_ports = sorted(port for protocol in _STARTTLS for port in ports[protocol])
             yield replace(want, tls=True)
-            want = replace(want, ports=_among(tuple((port, port) for port in text_ports), want.ports))
+            text_only = _among(tuple((port, port) for port in text_ports), want.ports)
+            want = replace(want, ports=text_only, words=frozenset())  # what is said there hangs on the server
         if want.ports != ():
             yield want
         if rule.residual is not None and punishing:
             yield _want_of_residual(want, rule.residual)
+
+
+def _words_of(rule: Rule, profile: Profile) -> frozenset[bytes]:
+    """Words of which a client must have said one before this rule can match; none where there are others, or where the
+    box has to see more of a connection than what its client says."""
+    tcp, program, needs = profile.tcp, Program(profile), rule.when.needs
+    follows_one_stream = (
+        tcp.state_from is StateFrom.SYN
+        and tcp.second_syn is SecondSyn.NEW
+        and not (program.couples_directions or program.may_lose_count or program.meters)
+        and program.fields <= VERBATIM
+        and all(r.direction is Direction.CLIENT_TO_SERVER for r in profile.rules)
+    )
+    joins_records = "tls" in needs.protocols and tcp.join_tls_records
+    return needs.words or frozenset() if follows_one_stream and not joins_records else frozenset()
 
 
 def _want_of(selector: Selector, *, every_segment: bool) -> Want:
@@ -226,6 +288,7 @@ def _covers(wide: Want, narrow: Want) -> bool:
         and (wide.ports is None or (wide.ports, wide.peer_ports) == (narrow.ports, narrow.peer_ports))
         and wide.every_segment >= narrow.every_segment
         and wide.tls <= narrow.tls
+        and (not wide.words or bool(narrow.words) and wide.words >= narrow.words)
     )
 
 

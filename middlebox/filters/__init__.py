@@ -1,6 +1,7 @@
 """The `when:` language: Wireshark's display filters, checked at load and compiled to Python.
 
-errors -> lexer -> parser (syntax) -> check (typed, fields, literals, patterns) -> codegen, partial, needs -> compile.
+errors -> lexer -> parser (syntax) -> check (typed, fields, literals, patterns) -> codegen, partial, needs, words
+-> compile.
 `compile_filter` is the way in. docs/filters.md is the guide for those who write filters.
 
 Never here: reading packets or profiles, keeping state, the clock.
@@ -13,10 +14,12 @@ from __future__ import annotations
 from .compile import CompiledFilter, compile_filter
 from .errors import FilterError
 from .fields import BUILT_IN, Field, FlowView, Origin, Type
-from .needs import Needs, Selector
+from .needs import Needs, Selector, merged_ranges
+from .words import VERBATIM
 
 __all__ = [
     "BUILT_IN",
+    "VERBATIM",
     "CompiledFilter",
     "Field",
     "FilterError",
@@ -26,4 +29,5 @@ __all__ = [
     "Selector",
     "Type",
     "compile_filter",
+    "merged_ranges",
 ]

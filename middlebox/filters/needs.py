@@ -28,6 +28,7 @@ from .typed import (
     TypedTest,
     fields_of,
 )
+from .words import Words, words_of
 
 # More alternatives than this are joined into wider ones: each costs the kernel a rule (chosen).
 MAX_SELECTORS = 16
@@ -73,6 +74,8 @@ class Needs:
     counts: bool
     meters: bool
     per_flow: bool
+    words: Words | None = None
+    """Of these at least one stands in what the sender has said by then (`words_of`); None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ def needs_of(test: TypedTest) -> Needs:
         counts=any(field.grows for field in fields),
         meters=any(field.name == METER for field in fields),
         per_flow=all(field.per_flow for field in fields),
+        words=words_of(test),
     )
 
 
@@ -174,7 +178,7 @@ def _accepted(node: CompareTest | MemberTest) -> Ranges | None:
     """The numbers up to 65535 that a field may have, when it is compared with constants."""
     match node:
         case MemberTest(FieldValue(), elements):
-            return _merged(tuple(_ends(element) for element in elements))
+            return merged_ranges(tuple(_ends(element) for element in elements))
         case CompareTest(relation, FieldValue(), Const(_, value)) if isinstance(value, int):
             below, above = (
                 ((0, value - 1),) if value else (),
@@ -182,8 +186,8 @@ def _accepted(node: CompareTest | MemberTest) -> Ranges | None:
             )
             same = ((value, value),)
             return {
-                "==": same, "!=": below + above, "<": below, "<=": _merged(below + same),
-                ">": above, ">=": _merged(same + above),
+                "==": same, "!=": below + above, "<": below, "<=": merged_ranges(below + same),
+                ">": above, ">=": merged_ranges(same + above),
             }[relation]  # fmt: skip
     return None
 
@@ -194,7 +198,7 @@ def _ends(element: Const | Between) -> tuple[int, int]:
     return int(element.low), int(element.high)
 
 
-def _merged(ranges: Ranges) -> Ranges:
+def merged_ranges(ranges: Ranges) -> Ranges:
     """In order, without overlaps, neighbours joined."""
     merged: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
@@ -208,7 +212,7 @@ def _merged(ranges: Ranges) -> Ranges:
 def _met(one: Ranges, other: Ranges) -> Ranges:
     """What lies in both."""
     common = ((max(a, c), min(b, d)) for a, b in one for c, d in other)
-    return _merged(tuple((low, high) for low, high in common if low <= high))
+    return merged_ranges(tuple((low, high) for low, high in common if low <= high))
 
 
 def _intersection(one: _Region, other: _Region) -> _Region | None:
@@ -237,7 +241,7 @@ def _bounded(regions: tuple[_Region, ...]) -> tuple[_Region, ...]:
 
 def _union(one: _Region, other: _Region) -> _Region:
     """Packets of either, and some more: ports are joined one by one."""
-    src, dst = _merged(one.src_ports + other.src_ports), _merged(one.dst_ports + other.dst_ports)
+    src, dst = merged_ranges(one.src_ports + other.src_ports), merged_ranges(one.dst_ports + other.dst_ports)
     return replace(one, src_ports=src, dst_ports=dst, directions=one.directions | other.directions)
 
 

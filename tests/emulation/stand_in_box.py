@@ -40,7 +40,14 @@ class ObedientEngine:
         self.generation = 1
 
     def handle(
-        self, data: bytes, now_ns: int, ingress: Side, sent_by: Direction | None, first: bool
+        self,
+        data: bytes,
+        now_ns: int,
+        ingress: Side,
+        sent_by: Direction | None,
+        *,
+        first: bool,
+        has_passed: bool = False,
     ) -> Decision:
         packet = decode(data)
         assert packet is not None

@@ -1,0 +1,214 @@
+"""What no rule can need goes on with a copy; it is read when something later makes the box look, and not otherwise."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from middlebox.packet import ACK, SYN
+from tests.emulation.box_process import BoxProcess, running_box
+from tests.emulation.peers import Peers, until
+
+VERSIONS = pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+
+WORDS = """
+profile: words
+title: A name in HTTP on any port
+placement: on-path
+source: chosen
+tcp: {state: syn, reassembly: full, overlap: first, end_on_rst: true, end_on_fin: false, join_tls_records: false}
+rules:
+  - name: name
+    when: http.host == "blocked.example"
+    direction: client-to-server
+    do: [{reset: {towards: both, look: {flags: R}}}]
+"""
+REQUEST = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
+ALLOWED, BLOCKED = REQUEST % b"allowed.example", REQUEST % b"blocked.example"
+
+
+@pytest.fixture(params=[False, True], ids=["root", "ordinary"])
+def peers(request: pytest.FixtureRequest) -> Iterator[Peers]:
+    with Peers(user=request.param) as made:
+        yield made
+
+
+def profile(peers: Peers, text: str = WORDS) -> Path:
+    path = peers.folder / "words.yaml"
+    path.write_text(text)
+    return path
+
+
+def say(sender: socket.socket, receiver: socket.socket, data: bytes) -> None:
+    sender.sendall(data)
+    got = b""
+    while len(got) < len(data):
+        got += receiver.recv(10_000)
+    assert got == data
+
+
+def is_reset(client: socket.socket) -> bool:
+    """Whether a RST has come, or comes within the time of the socket."""
+    try:
+        return client.recv(100) == b"never"
+    except ConnectionResetError:
+        return True
+
+
+def figures(box: BoxProcess) -> dict[str, int]:
+    assert box.stop() == 0, box.errors()
+    (ended,) = box.events("run_ended")
+    return dict(ended)
+
+
+def rule_names(box: BoxProcess) -> list[str]:
+    return [event["rule"] for event in box.events("rule_matched")]
+
+
+@VERSIONS
+def test_connection_that_says_no_word_is_never_asked_about(peers: Peers, ipv6: bool) -> None:
+    """Neither its SYN nor its request, its answer or its end comes to user space."""
+    with running_box(peers, profile(peers)) as box:
+        for _ in range(5):
+            client, server = peers.connection(7000, ipv6=ipv6)
+            with client, server:
+                say(client, server, ALLOWED)
+                say(server, client, b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\nblocked.example")
+        assert figures(box)["packets"] == 0
+
+
+@VERSIONS
+def test_word_is_seen_at_once_in_letters_of_either_case(peers: Peers, ipv6: bool) -> None:
+    """The box finds the SYN among its copies: it needs one."""
+    with running_box(peers, profile(peers)) as box:
+        client, server = peers.connection(7000, ipv6=ipv6)
+        with client, server:
+            client.sendall(REQUEST % b"BLOCKED.Example".lower())
+            assert is_reset(client)
+        assert figures(box)["valid"] and rule_names(box) == ["name"]
+
+
+@VERSIONS
+@pytest.mark.parametrize("cut", [3, len(BLOCKED) - 12, len(BLOCKED) - 1])
+def test_word_in_two_segments_is_put_together(peers: Peers, ipv6: bool, cut: int) -> None:
+    """The first of them was only copied."""
+    with running_box(peers, profile(peers)) as box:
+        client, server = peers.connection(7000, ipv6=ipv6)
+        with client, server:
+            say(client, server, BLOCKED[:cut])
+            client.sendall(BLOCKED[cut:])
+            assert is_reset(client)
+        (match,) = until(lambda: box.events("rule_matched"), "one match")
+        (seen,) = box.events("flow_seen")
+        assert seen["flow"] == match["flow"] and seen["time_ns"] <= match["time_ns"]
+        assert figures(box)["valid"]
+
+
+def test_second_request_is_read_where_the_first_one_ended(peers: Peers) -> None:
+    """A body that looks like a request is none: the box knows how long it is from the request that was copied."""
+    with running_box(peers, profile(peers)) as box:
+        client, server = peers.connection(7000)
+        with client, server:
+            client.settimeout(0.3)
+            header = b"POST / HTTP/1.1\r\nHost: allowed.example\r\nContent-Length: %d\r\n\r\n" % len(BLOCKED)
+            say(client, server, header)
+            say(client, server, BLOCKED)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            client.settimeout(5)
+            client.sendall(BLOCKED)
+            assert is_reset(client)
+        assert figures(box)["valid"] and rule_names(box) == ["name"]
+
+
+def test_connection_that_can_no_longer_match_is_let_go(peers: Peers) -> None:
+    """Neither HTTP nor TLS: its second segment is asked about, and nothing after it."""
+    with running_box(peers, profile(peers)) as box:
+        client, server = peers.connection(7000)
+        with client, server:
+            for number in range(20):
+                say(client, server, b"number %d of something else" % number)
+                say(server, client, b"heard")
+        found = figures(box)
+        assert (found["packets"], found["offloaded_flows"]) == (1, 1)
+
+
+def test_every_one_of_many_is_found_among_the_copies(peers: Peers) -> None:
+    """Connections that begin together and say the word in their second segments, whatever else was copied."""
+    with running_box(peers, profile(peers)) as box:
+        pairs = [peers.connection(7000) for _ in range(60)]
+        for client, server in pairs:
+            say(client, server, BLOCKED[:20])
+        for client, _ in reversed(pairs):
+            client.sendall(BLOCKED[20:])
+        assert all(is_reset(client) for client, _ in pairs)
+        for client, server in pairs:
+            client.close()
+            server.close()
+        until(lambda: len(rule_names(box)) == len(pairs), "a match of each")
+        assert figures(box)["valid"]
+
+
+def test_ports_that_are_used_again_belong_to_the_new_connection(peers: Peers) -> None:
+    """What the old one said is not put before what the new one says."""
+    with running_box(peers, profile(peers)) as box:
+        for first in (b"GET /one HTTP/1.1\r\nHost: ", b"GET /two HTTP/1.1\r\nHost: "):
+            client, server = peers.connection(7000, client_port=4321)
+            with client, server:
+                say(client, server, first)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client, server = peers.connection(7000, client_port=4321)
+        with client, server:
+            say(client, server, b"GET /")
+            client.sendall(b" HTTP/1.1\r\nHost: blocked.example\r\n\r\n")
+            assert is_reset(client)
+        assert figures(box)["valid"] and rule_names(box) == ["name"]
+
+
+def test_reload_looks_for_new_words_in_connections_under_way(peers: Peers) -> None:
+    """Their copies are kept; what comes next is asked about by the new rules."""
+    path = profile(peers)
+    with running_box(peers, path) as box:
+        client, server = peers.connection(7000)
+        with client, server:
+            say(client, server, b"GET / HTTP/1.1\r\n")
+            path.write_text(WORDS.replace("blocked.example", "another.example"))
+            box.process.send_signal(1)
+            until(lambda: box.events("profile_changed"), "the other rules")
+            client.sendall(b"Host: another.example\r\n\r\n")
+            assert is_reset(client)
+        for host, reset in ((b"another.example", True), (b"blocked.example", False)):
+            client, server = peers.connection(7000)
+            with client, server:
+                client.settimeout(5 if reset else 0.3)
+                client.sendall(REQUEST % host)
+                if reset:
+                    assert is_reset(client)
+                else:
+                    with pytest.raises(TimeoutError):
+                        client.recv(1)
+        assert figures(box)["valid"]
+
+
+def test_box_that_fails_closed_copies_nothing(peers: Peers) -> None:
+    """A packet that went on without it would go on when it is gone."""
+    with running_box(peers, profile(peers), arguments=["--fail", "closed"]) as box:
+        client, server = peers.connection(7000)
+        with client, server:
+            say(client, server, ALLOWED)
+        assert figures(box)["packets"] == 2
+
+
+def test_packets_that_are_no_plain_segments_are_asked_about(peers: Peers) -> None:
+    """A SYN that says something, and one with IP options, would be read wrongly or not be found again."""
+    from tests.emulation.test_box_gate import segment, shown
+
+    sent = [
+        segment(ipv6=False, port=1001, payload=b"", flags=SYN),
+        segment(ipv6=False, port=1002, payload=b"said", flags=SYN),
+        segment(ipv6=False, port=1003, payload=b"stranger", flags=ACK),
+    ]
+    assert shown(peers, profile(peers), sent, ipv6=False) == [["said"], ["stranger"]]
