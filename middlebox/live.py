@@ -152,6 +152,8 @@ class Box:
             else:
                 action()  # a held packet: the kernel would drop it with the queue
         self.queue.close()
+        if self._recall is not None:
+            self._recall.close()
 
     def _seconds_to_wait(self) -> float:
         if self._log.pending or self.queue.waiting:

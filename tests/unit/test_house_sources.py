@@ -58,7 +58,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "middlebox/gate_copying.py": "tests/emulation/test_box_copies.py",
     "middlebox/nftables.py": "tests/emulation/test_box_gate.py",
     "middlebox/judges.py": "tests/emulation/test_box_life.py",
-    "middlebox/wants.py": "tests/unit/test_middlebox_gate.py",
     "lab/clients/quic_child.py": "tests/unit/test_lab_clients_quic.py",
     "lab/services/quic.py": "tests/e2e/fields/test_gfw_quic.py",
     "lab/services/quic_server.py": "tests/e2e/fields/test_gfw_quic.py",
