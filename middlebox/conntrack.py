@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 from errno import ENOENT
-from typing import Final
+from typing import Final, NamedTuple
 
 from middlebox.netlink import (
     GENERAL_BYTES,
@@ -24,12 +24,19 @@ from middlebox.netlink import (
 from middlebox.packet import PROTOCOL_TCP
 
 _CONNTRACK, _NEW, _GET = 1, 0, 1
-_TUPLE_ORIGINAL, _LABELS = 1, 22
+_TUPLE_ORIGINAL, _MARK, _LABELS = 1, 8, 22
 _TUPLE_IP, _TUPLE_PROTOCOL = 1, 2
 _ADDRESSES: Final = {4: (1, 2), 16: (3, 4)}
 """Attributes of source and destination, by the length of an address."""
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _READ_BYTES: Final = 8192
+
+
+class Entry(NamedTuple):
+    """What is kept with a connection. label: empty if there is no room for one."""
+
+    mark: int
+    label: bytes
 
 
 class Conntrack:
@@ -39,13 +46,13 @@ class Conntrack:
         """OSError: the kernel does not tell about them."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
         try:
-            self.label_of(bytes(4), bytes(4), 0, 0)
+            self.find(bytes(4), bytes(4), 0, 0)
         except OSError:
             self._socket.close()
             raise
 
-    def label_of(self, src: bytes, dst: bytes, sport: int, dport: int) -> bytes:
-        """The label of a TCP connection, named by its first packet; empty if there is none."""
+    def find(self, src: bytes, dst: bytes, sport: int, dport: int) -> Entry | None:
+        """A TCP connection, named by its first packet; None if there is no such."""
         of_source, of_destination = _ADDRESSES[len(src)]
         ends = nested(
             _TUPLE_ORIGINAL,
@@ -65,10 +72,14 @@ class Conntrack:
             raise OSError(error, os.strerror(error))
         for kind, start, end in messages(answer):
             if kind == _CONNTRACK << 8 | _NEW:
+                mark, label = 0, b""
                 for what, value, value_end in attributes(answer, start + GENERAL_BYTES, end):
-                    if what == _LABELS:
-                        return answer[value:value_end]
-        return b""
+                    if what == _MARK:
+                        (mark,) = struct.unpack_from("!I", answer, value)
+                    elif what == _LABELS:
+                        label = answer[value:value_end]
+                return Entry(mark, label)
+        return None
 
     def close(self) -> None:
         self._socket.close()

@@ -52,6 +52,11 @@ class Decision:
     hold_until_ns: int = 0
     redirect: Redirect | None = None
 
+    @property
+    def lets_go(self) -> bool:
+        """Whether the kernel may pass the rest of the connection by itself, both ways."""
+        return self.offload & Offload.PASS == Offload.PASS
+
 
 PASS = Decision()
 """Let it through, keep looking: the answer to nearly every packet."""

@@ -128,8 +128,8 @@ class Engine:
         """Judge one packet (bytes from the IP header on) that came in from `ingress`.
 
         What a kernel knows, and a capture does not: `sent_by`, which end sent it; `first`, that it is the first one of
-        its connection, whatever is remembered of the same ports; `has_passed`, that it went on some time ago, so that
-        nobody is punished for it any more. decoded: the same packet, to be this engine's own.
+        its connection, whatever is remembered of the same ports; `has_passed`, that it went on some time ago: it is
+        read, and no rule looks at it any more. decoded: the same packet, to be this engine's own.
         """
         p = decoded or wire.decode(data)
         if p is None:
@@ -162,7 +162,7 @@ class Engine:
         known = flow.stopped or (self._residuals.in_force and not has_passed)
         judgement = self._judged_before(p, flow, program, now_ns) if known else None
         if judgement is None:
-            judgement = self._judge(p, flow, program, now_ns)
+            judgement = self._judge(p, flow, program, now_ns, has_passed=has_passed)
         if flow.treated or (judgement is not None and judgement.flags is not None):
             judgement = judgement or Judgement(p, flow, program, now_ns)
             self._enforcement.treat(judgement)
@@ -224,7 +224,9 @@ class Engine:
         """Whether later packets of this connection may have to be punished, though this one was let alone."""
         return self._residuals.in_force and self._residuals.covers(p, flow, program.profile.name, now_ns)
 
-    def _judge(self, p: Packet, flow: Flow, program: Program, now_ns: int) -> Judgement | None:
+    def _judge(
+        self, p: Packet, flow: Flow, program: Program, now_ns: int, *, has_passed: bool
+    ) -> Judgement | None:
         """Read the packet and do what the rules say that match it; None when there is nothing to be said about it."""
         fields: Fields = {}
         direction = flow.direction
@@ -252,7 +254,7 @@ class Engine:
         else:
             rules = program.rules[direction] if fields else self._live.find(p, flow, program).rules[direction]
         matched: Judgement | None = None
-        for rule in rules:
+        for rule in () if has_passed else rules:
             if rule.when.matches(shown, flow, fields):
                 matched = matched or Judgement(p, flow, program, now_ns)
                 self._enforcement.note_match(rule, matched, fields)

@@ -98,6 +98,11 @@ class Firewall:
             self._start_next()
 
     @property
+    def notes(self) -> bool:
+        """Whether connections may have gone on unasked, by this plan or an older one."""
+        return bool(self._words)
+
+    @property
     def busy(self) -> bool:
         """Whether `collect` has something to do."""
         return self._running is not None

@@ -22,7 +22,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from middlebox.decision import Offload
-from middlebox.gate_copying import END_OF_NOTING, NOTE, WORDS, noting_rules
+from middlebox.gate_copying import END_OF_NOTING, NOTE, WORDS, common_syns, noting_rules
 from middlebox.kernel import (
     ANSWERED,
     DROPPED,
@@ -51,11 +51,12 @@ from middlebox.nftables import (
     IS_SYN,
     RENEWING,
     connection_mark,
+    listed,
     packet_mark,
 )
 from middlebox.packet import SYN
 from middlebox.profile import Redirect
-from middlebox.wants import Plan, Ports, Want
+from middlebox.wants import Plan, Want
 
 TABLE: Final = "tamperlab"
 TO_USER: Final = "to_user"
@@ -157,7 +158,7 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
             for field in ("ip ttl", "ip6 hoplimit")
         ],
         "box": _order_of_questions(plan, now),
-        "unasked": _unasked_rules(plan),
+        "unasked": _unasked_rules(plan, now),
         # What goes past conntrack goes past address translation too: what is translated is no elephant.
         "passing": [
             f"numgen inc mod {ELEPHANT_SAMPLE} == {ELEPHANT_SAMPLE - 1} ct status & (snat | dnat) == 0 "
@@ -207,9 +208,10 @@ def _order_of_questions(plan: Plan, now: int) -> list[str]:
     ]
 
 
-def _unasked_rules(plan: Plan) -> list[str]:
+def _unasked_rules(plan: Plan, now: int) -> list[str]:
     """About a packet of which nothing is known but itself: who wants it."""
     return [
+        *common_syns(plan, now),
         *(["tcp flags & (syn | ack) == (syn | ack) jump synack"] if plan.synacks else []),
         *_empty_rules(plan),
         *(f"{match} {verdict}" for want in plan.wants for match, verdict in _matches(want)),
@@ -342,16 +344,12 @@ def _matches(want: Want) -> Iterator[tuple[str, str]]:
             yield f"meta l4proto {transport}", verdict
             continue
         for ours, peers in (("dport", "sport"), ("sport", "dport")):
-            match = f"{transport} {ours} {_listed(want.ports)}"
+            match = f"{transport} {ours} {listed(want.ports)}"
             if want.peer_ports is not None:
-                match += f" {transport} {peers} {_listed(want.peer_ports)}"
+                match += f" {transport} {peers} {listed(want.peer_ports)}"
             yield match, verdict
 
 
 def _chain_of(want: Want) -> str:
     """Which asks about those segments of a connection that are wanted."""
     return "tls" if want.tls else "begin" if want.words else "data"
-
-
-def _listed(ports: Ports) -> str:
-    return "{ " + ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ports) + " }"

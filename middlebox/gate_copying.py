@@ -17,38 +17,56 @@ from typing import Final
 from middlebox.kernel import COPIED, COPIES_AT_ONCE, COPY_BYTES, LOG_GROUP, NOTED
 from middlebox.nftables import (
     COMMON_EMPTY,
+    COMMON_SYN,
     EMPTY,
-    FLAGS,
     IS_SYN,
     PLAIN,
     connection_mark,
     flags_among,
+    listed,
     packet_mark,
 )
-from middlebox.wants import Plan
+from middlebox.wants import Plan, Ports
 
 NOTE: Final = "note"
 """The chain that keeps the header of a SYN and lets it go on: `netfilterrules`, nft cannot say that."""
 WORDS: Final = "words"
 """The chain with a rule for each word of a plan: `netfilterrules` too."""
 
+_TO_READ: Final = f"log group {LOG_GROUP} snaplen 1 queue-threshold 1"
+"""The kernel hands over the copies that it has kept, before the packet."""
 END_OF_NOTING: Final = (
-    # The kernel hands over the copies that it has kept, and then the packet.
-    f"ct mark & {COPIED:#x} == {COPIED:#x} log group {LOG_GROUP} snaplen 1 queue-threshold 1 {packet_mark(COPIED)}",
-    f"ct mark & {NOTED:#x} == {NOTED:#x} {packet_mark(NOTED)} {connection_mark(0, NOTED | COPIED)}",
+    # Of what conntrack calls invalid nobody knows the connection here.
+    f"ct state invalid {_TO_READ}",
+    f"meta l4proto tcp ct mark & {COPIED:#x} == {COPIED:#x} {_TO_READ} {packet_mark(COPIED)}",
+    f"meta l4proto tcp ct mark & {NOTED:#x} == {NOTED:#x} {packet_mark(NOTED)} {connection_mark(0, NOTED | COPIED)}",
 )
 """A packet of such a connection is asked about."""
+
+
+_FRESH: Final = "ct mark 0 ct status & confirmed == 0"
+"""Of a connection that begins with this packet. A label can be written once: what is written later is added to it."""
+
+
+def common_syns(plan: Plan, now: int) -> list[str]:
+    """Most SYNs, told from all else at once: each connection passes here. For words on any port only."""
+    if not any(want.words and want.ports is None for want in plan.wants):
+        return []
+    apart = [
+        f"tcp {end} != {listed(ports)}" for ports in _ports_of_others(plan) for end in ("dport", "sport")
+    ]
+    return [" ".join([syn, *apart, _FRESH, _note(now)]) for syn in COMMON_SYN]
 
 
 def noting_rules(plan: Plan, now: int) -> dict[str, list[str]]:
     """The three chains. `noted` gets TCP segments only, so their headers can be looked at without asking first."""
     copy = f"log group {LOG_GROUP} snaplen {COPY_BYTES} queue-threshold {COPIES_AT_ONCE}"
     answers = flags_among({"syn": 0, "rst": 0, "ack": 1})
-    goes_on = flags_among({name: 0 for name, bit in FLAGS.items() if plan.flags & bit})
+    goes_on = flags_among({"syn": 0, "rst": 0})
     return {
         "begin": [
             *(
-                f"{IS_SYN} ct mark 0 ct direction original {plain} {empty} ct mark set {now | NOTED:#x} goto {NOTE}"
+                f"{IS_SYN} {plain} {empty} {_FRESH} {_note(now)}"
                 for plain, empty in zip(PLAIN, EMPTY, strict=True)
             ),
             "goto data",
@@ -64,3 +82,13 @@ def noting_rules(plan: Plan, now: int) -> dict[str, list[str]]:
             *(f"{plain} {copy} {connection_mark(COPIED, COPIED)} accept" for plain in PLAIN),
         ],
     }
+
+
+def _note(now: int) -> str:
+    return f"ct mark set {now | NOTED:#x} goto {NOTE}"
+
+
+def _ports_of_others(plan: Plan) -> list[Ports]:
+    """Of connections that are asked about whatever they say."""
+    others = [want for want in plan.wants if not want.words and want.transport in ("tcp", "any")]
+    return [want.ports for want in others if want.ports is not None]

@@ -58,10 +58,10 @@ DROPPED: Final = 1 << 28
 REDIRECTED: Final = 1 << 29
 """Packet mark, us to kernel: it goes elsewhere; the number of the place stands where connections have the
 generation."""
-COPIED: Final = 1 << 31
-"""Connection mark: the first that its client said went on too, and a copy of it to us. Packet mark: so it was."""
 ELEPHANT: Final = 1 << 30
 """Packet mark, kernel to us: of a connection that may pass, by the generation in the mark, and carries much."""
+COPIED: Final = 1 << 31
+"""Connection mark: the first that its client said went on too, and a copy of it to us. Packet mark: so it was."""
 
 EXACT_TTLS: Final = {0: "02:00:00:00:01:00", 255: "02:00:00:00:01:ff"}
 """TTLs that routing cannot leave on a packet (it takes one), set by the gate by the frame's source address."""

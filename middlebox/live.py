@@ -41,7 +41,7 @@ from middlebox.kernel import (
 from middlebox.nfqueue import NEVER_NS, PREROUTING, Overflow, Pace, Queue, QueuedPacket
 from middlebox.packet import SYN, decode
 from middlebox.profile import Deployment
-from middlebox.recall import Recall, show
+from middlebox.recall import Recall
 from middlebox.shortcut import Elephant
 from middlebox.twins import Answerable, Begun, Twin, is_lost
 from middlebox.wants import plan_for
@@ -96,7 +96,6 @@ class Box:
         self._clock = clock
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._put_off = 0
-        self._rules_since_ns = 0
         self._stopping = False
         self._reload: Callable[[], Sequence[Deployment]] | None = None
         self._housekeeping_ns = 0
@@ -223,7 +222,8 @@ class Box:
             if is_lost(data):
                 asked = Twin(packet, data, self._injector.send)
         try:
-            decision = self._catch_up(data, mark, ingress, now) if mark & NOTED else None
+            may_be_behind = mark & NOTED or (self._firewall.notes and not mark & (ORIGINAL | REPLY))
+            decision = self._catch_up(data, mark, ingress, now) if may_be_behind else None
             if decision is None:
                 decision = self._engine.handle(data, now, ingress, sent_by, first=first)
         except Exception as error:  # noqa: BLE001  a bug in the engine must not stop the traffic
@@ -239,15 +239,13 @@ class Box:
             self._generation_changed(now)
 
     def _catch_up(self, data: bytes, mark: int, ingress: Side, now: int) -> Decision | None:
-        """Have the engine see what went on unasked before this packet. None: it has to see this packet too."""
+        """Have the engine read what went on unasked before this packet. None: it has to see this packet too."""
         p = decode(data)
         if self._recall is None or p is None:
             return None
-        before = self._recall.before(p, mark, ingress, now)
-        decision, seen = show(self._engine, before, rules_since_ns=self._rules_since_ns)
+        said, seen = self._recall.catch_up(self._engine, p, mark, ingress, now)
         self._log.write(seen)
-        lets_go = decision.offload & Offload.PASS == Offload.PASS
-        return Decision(offload=Offload.PASS) if lets_go and not p.flags & SYN else None
+        return Decision(offload=Offload.PASS) if said.lets_go and not p.flags & SYN else None
 
     def _let_in(self, packet: QueuedPacket, data: bytes, ingress: Side, now: int) -> None:
         """The engine has no business with this packet: the kernel reports that its connection carries much."""
@@ -328,7 +326,6 @@ class Box:
 
     def _generation_changed(self, now: int) -> None:
         self._generation = self._engine.generation
-        self._rules_since_ns = now
         if self._engine.punishing != self._punishing:
             self._see_more_or_less()
         else:
@@ -351,7 +348,6 @@ class Box:
             return
         self._log.write(self._engine.reload(deployments, now))
         self._generation = self._engine.generation
-        self._rules_since_ns = now
         self._see_more_or_less()
         self.queue.hand_out_whole(on=self._firewall.plan.whole_packets)
 
@@ -382,7 +378,7 @@ class Box:
 
     @property
     def _copies_lost(self) -> int:
-        return self._recall.copied.lost if self._recall is not None else 0
+        return self._recall.lost + self._recall.copied.lost if self._recall is not None else 0
 
     def figures(self) -> dict[str, Any]:
         """What `run_ended` says."""

@@ -37,6 +37,12 @@ def message(
     return struct.pack("=IHHII", HEAD_BYTES + len(body), subsystem << 8 | kind, REQUEST | flags, 0, 0) + body
 
 
+def is_answer(read: bytes) -> bool:
+    """Whether this is what the kernel says to a request with ACK."""
+    (kind,) = struct.unpack_from("=H", read, 4)
+    return bool(kind == ERROR)
+
+
 def error_of(answer: bytes) -> int:
     """The number (errno) in the kernel's answer to a request, 0 for none."""
     _, kind, _, _, _, error = struct.unpack_from("=IHHIIi", answer)

@@ -16,7 +16,7 @@ from typing import Final
 
 from middlebox.copies import LOG, Copies, Copy
 from middlebox.kernel import COPIES_AT_ONCE
-from middlebox.netlink import ACK, NETFILTER, attribute, error_of, message
+from middlebox.netlink import ACK, NETFILTER, attribute, error_of, is_answer, message
 
 READ_BYTES: Final = (64 << 10) - 512
 """What the kernel keeps for one read: with what it needs besides, a power of two."""
@@ -81,5 +81,7 @@ class CopiedPackets:
 
     def _ask(self, group: int, what: bytes) -> None:
         self._socket.send(message(LOG, _CONFIG, what, flags=ACK, resource=group))
-        if error := error_of(self._socket.recv(READ_BYTES)):
+        while not is_answer(answer := self._socket.recv(READ_BYTES)):
+            pass  # a copy, by the rules of a box that was killed
+        if error := error_of(answer):
             raise OSError(error, os.strerror(error))

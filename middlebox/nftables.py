@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from middlebox.packet import ACK, FIN, RST, SYN
+from middlebox.wants import Ports
 
 HEADER_WORDS: Final = range(5, 16)
 """Lengths of an IPv4 or TCP header, in 32-bit words."""
@@ -27,6 +28,12 @@ COMMON_EMPTY: Final = (
     "@nh,0,4 6 @nh,32,16 32 @nh,48,8 6 @th,96,8 0x80",
 )
 """Nearly all of them, for each IP version: with a time stamp (RFC 7323) and no other option. Found in half the time."""
+
+COMMON_SYN: Final = (
+    "@nh,0,8 0x45 @nh,16,16 60 @nh,72,8 6 @th,96,16 0xa002",
+    "@nh,0,4 6 @nh,32,16 40 @nh,48,8 6 @th,96,16 0xa002",
+)
+"""Those with the options of every present system, 20 bytes of them, and no payload; ECN's (RFC 3168) are not."""
 
 PLAIN: Final = ("@nh,0,8 0x45", "ip6 nexthdr tcp")
 """No options and no extension headers, for each IP version: a copy is found by its ends."""
@@ -54,3 +61,7 @@ def packet_mark(bits: int) -> str:
 def connection_mark(bits: int, mask: int) -> str:
     """Of the bits of the mask, these are set and the others are not."""
     return f"ct mark set ct mark & {~mask & 0xFFFFFFFF:#x} | {bits:#x}"
+
+
+def listed(ports: Ports) -> str:
+    return "{ " + ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ports) + " }"

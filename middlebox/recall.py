@@ -1,36 +1,46 @@
 """EDGE. What went on unasked before a packet that is asked about: the SYN of its connection, and the first that its
 client said. The kernel has kept the one with the connection and sent a copy of the other.
+
+It never has a packet judged, only read: by the rules of its time it could match none, and by others it need not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from middlebox.conntrack import Conntrack
+from middlebox.conntrack import Conntrack, Entry
 from middlebox.copies import ends_as_sent
 from middlebox.decision import PASS, Decision
 from middlebox.events import Event
 from middlebox.flow import Direction, Side
 from middlebox.judges import JudgesPackets
-from middlebox.kernel import COPIED, LABEL_BYTES, LOG_GROUP, ORIGINAL
+from middlebox.kernel import COPIED, LABEL_BYTES, LOG_GROUP, NOTED, ORIGINAL, REPLY
 from middlebox.nflog import CopiedPackets
-from middlebox.packet import Packet, tcp_segment
+from middlebox.packet import PROTOCOL_TCP, Packet, decode, tcp_segment
+from middlebox.seqnum import is_of_connection
+
+CONNECTIONS_REMEMBERED: Final = 65_536
+"""That have been caught up with (chosen): what conntrack calls invalid does not say so by its mark."""
+_NOTHING: Final[tuple[Decision, list[Event]]] = (PASS, [])
 
 
-class Recalled(NamedTuple):
-    """A packet that a client has sent. ingress: its side of the box. at_ns: when; of a SYN, no earlier than that."""
+class _Ends(NamedTuple):
+    """Of a connection, client first."""
 
-    data: bytes
-    ingress: Side
-    at_ns: int
+    src: bytes
+    dst: bytes
+    sport: int
+    dport: int
 
 
 class Recall:
-    """What one box can call back."""
+    """What one box can call back. `lost`: of how many connections something was gone when it was looked for."""
 
     def __init__(self) -> None:
         """OSError: the kernel keeps or tells no such things."""
+        self.lost = 0
+        self._read: dict[tuple[_Ends, bytes], None] = {}
         self.copied = CopiedPackets(LOG_GROUP)
         try:
             self._conntrack = Conntrack()
@@ -38,53 +48,89 @@ class Recall:
             self.copied.close()
             raise
 
-    def before(self, p: Packet, mark: int, ingress: Side, now_ns: int) -> list[Recalled]:
-        """What went on before this packet, in order. mark: of the packet. Nothing: it is not known any more."""
-        ends = (p.src, p.dst, p.sport, p.dport)
-        if not mark & ORIGINAL:
-            ends, ingress = (p.dst, p.src, p.dport, p.sport), ingress.opposite
-        header = self._conntrack.label_of(*ends)
-        if len(header) < LABEL_BYTES or not any(header):
-            return []
-        copy = self.copied.of(ends_as_sent(*ends), now_ns) if mark & COPIED else None
-        if mark & COPIED and copy is None:
-            return []
-        at_ns = now_ns if copy is None else copy.at_ns
-        syn = Recalled(_syn(*ends, header), ingress, at_ns)
-        return [syn] if copy is None else [syn, Recalled(copy.data, ingress, at_ns)]
+    def catch_up(
+        self, engine: JudgesPackets, p: Packet, mark: int, ingress: Side, now_ns: int
+    ) -> tuple[Decision, list[Event]]:
+        """Have an engine read what went on unasked before this packet, once. mark: of the packet.
+
+        Returned: what it says to the last of it, and whom it has seen.
+        """
+        found = self._connection_of(p, mark)
+        if found is None:
+            return _NOTHING
+        ends, entry = found
+        if (ends, entry.label) in self._read:
+            return _NOTHING
+        if len(self._read) >= CONNECTIONS_REMEMBERED:
+            del self._read[next(iter(self._read))]
+        self._read[ends, entry.label] = None
+        clients_side = ingress if ends.src == p.src and ends.sport == p.sport else ingress.opposite
+        decision = PASS
+        seen: list[Event] = []
+        for data, at_ns in self._said(ends, entry, now_ns):
+            decision = engine.handle(
+                data, at_ns, clients_side, Direction.CLIENT_TO_SERVER, first=False, has_passed=True
+            )
+            seen += [replace(event, time_ns=now_ns) for event in decision.events]
+            if decision.lets_go:
+                break  # what comes next would be taken for a stranger's
+        return decision, seen
+
+    def _connection_of(self, p: Packet, mark: int) -> tuple[_Ends, Entry] | None:
+        """The connection of a packet, if anything of it went on unasked. What conntrack calls invalid, without flags or
+        before its time, belongs to none there, but to one for the box."""
+        sent, answered = _Ends(p.src, p.dst, p.sport, p.dport), _Ends(p.dst, p.src, p.dport, p.sport)
+        if mark & NOTED:
+            ends = sent if mark & ORIGINAL else answered
+            entry = self._conntrack.find(*ends)
+            if entry is not None and entry.mark & NOTED:
+                return None  # that one is newer: its own was asked about, and says so no longer
+            if entry is None or not _has_header(entry):
+                self.lost += 1
+                return None
+            return ends, entry._replace(mark=mark)  # as it was when the packet was asked about
+        if mark & (ORIGINAL | REPLY) or p.protocol != PROTOCOL_TCP:
+            return None
+        for ends in (sent, answered):
+            entry = self._conntrack.find(*ends)
+            if entry is not None and _has_header(entry):
+                return ends, entry
+        return None
+
+    def _said(self, ends: _Ends, entry: Entry, now_ns: int) -> list[tuple[bytes, int]]:
+        """Packets of a client, oldest first, each with the time at which it came; of the SYN that is not known."""
+        syn = _syn(ends, entry.label)
+        copy = self.copied.of(ends_as_sent(*ends), now_ns)
+        if not entry.mark & NOTED:  # no longer: whether there was a copy, its number has to tell
+            said = copy is not None and _follows(copy.data, entry.label)
+        else:
+            said = bool(entry.mark & COPIED)
+            if said and copy is None:
+                self.lost += 1
+                return []
+        if copy is None or not said:
+            return [(syn, now_ns)]
+        at_ns = min(copy.at_ns, now_ns)
+        return [(syn, at_ns), (copy.data, at_ns)]
 
     def close(self) -> None:
         self.copied.close()
         self._conntrack.close()
 
 
-def show(
-    engine: JudgesPackets, before: Iterable[Recalled], *, rules_since_ns: int
-) -> tuple[Decision, list[Event]]:
-    """Have an engine take note of what went on unasked. Returned: what it says to the last, and whom it has seen.
-
-    RuntimeError: by the rules that were in force then it should have been asked, a bug.
-    """
-    decision = PASS
-    seen: list[Event] = []
-    for packet in before:
-        decision = engine.handle(
-            packet.data,
-            packet.at_ns,
-            packet.ingress,
-            Direction.CLIENT_TO_SERVER,
-            first=False,
-            has_passed=True,
-        )
-        if decision.forged and packet.at_ns > rules_since_ns:
-            raise RuntimeError("expected no rule to match a packet that went on unasked")
-        seen += [event for event in decision.events if event.kind == "flow_seen"]
-    return decision, seen
+def _has_header(entry: Entry) -> bool:
+    return len(entry.label) >= LABEL_BYTES and any(entry.label)
 
 
-def _syn(src: bytes, dst: bytes, sport: int, dport: int, header: bytes) -> bytes:
+def _follows(data: bytes, header: bytes) -> bool:
+    """Whether a segment is of the connection that began with this header."""
+    p = decode(data)
+    return p is not None and is_of_connection(int.from_bytes(header[4:8]), p.seq)
+
+
+def _syn(ends: _Ends, header: bytes) -> bytes:
     """As it was, but for its options and its way here."""
     return tcp_segment(
-        src=src, dst=dst, sport=sport, dport=dport, seq=int.from_bytes(header[4:8]), ack=int.from_bytes(header[8:12]),
-        flags=header[13], window=int.from_bytes(header[14:16]), ttl=64,
+        src=ends.src, dst=ends.dst, sport=ends.sport, dport=ends.dport, seq=int.from_bytes(header[4:8]),
+        ack=int.from_bytes(header[8:12]), flags=header[13], window=int.from_bytes(header[14:16]), ttl=64,
     )  # fmt: skip

@@ -18,3 +18,12 @@ def distance(origin: int, seq: int) -> int:
 def before(left: int, right: int) -> bool:
     """Whether `left` comes before `right` on the circle."""
     return distance(right, left) < 0
+
+
+FURTHEST = 1 << 20
+"""How far a number may be from the first one to be of the same connection (chosen: a large window)."""
+
+
+def is_of_connection(is_seq: int, seq: int) -> bool:
+    """Whether a number belongs to the connection that began with `is_seq`, and not to another between the same ends."""
+    return 0 < distance(is_seq, seq) <= FURTHEST

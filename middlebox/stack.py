@@ -24,7 +24,7 @@ CONNECTIONS_REMEMBERED = 200_000
 
 _Key = tuple[bytes, int, bytes, int, int]
 _LetGo = list[int]
-"""Of each box, the bits of `Offload`: whole numbers, since every packet of every connection is asked about."""
+"""Of each box, the bits of `Offload`: whole numbers, since every packet that comes here is looked up."""
 
 _PASS, _DROP = int(Offload.PASS), int(Offload.DROP)
 _OFFLOADS = tuple(Offload(bits) for bits in range(16))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from middlebox.dissect import DEFAULT_PORTS
-from middlebox.filters import VERBATIM, Selector, merged_ranges
+from middlebox.filters import MOST_WORDS, VERBATIM, Selector, merged_ranges
 from middlebox.flow import Direction
 from middlebox.packet import FIN, PROTOCOL_TCP, PROTOCOL_UDP, RST, SYN
 from middlebox.profile import (
@@ -148,7 +148,8 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
             synacks |= _reads_from_the_beginning(profile)
     needed = _needed(wants)
     leading = [rule for profile in profiles for rule in profile.rules if redirects(rule)]
-    if leading or any(want.tls for want in needed) or flags & ~_BEGIN_OR_BREAK:
+    words = frozenset[bytes]().union(*(want.words for want in needed))
+    if leading or any(want.tls for want in needed) or flags & ~_BEGIN_OR_BREAK or len(words) > MOST_WORDS:
         needed = _needed(replace(want, words=frozenset()) for want in needed)
     # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it. Words likewise.
     checks_checksum = any(profile.tcp.checks_checksum for profile in profiles)

@@ -15,10 +15,11 @@ from .compile import CompiledFilter, compile_filter
 from .errors import FilterError
 from .fields import BUILT_IN, Field, FlowView, Origin, Type
 from .needs import Needs, Selector, merged_ranges
-from .words import VERBATIM
+from .words import MOST_WORDS, VERBATIM
 
 __all__ = [
     "BUILT_IN",
+    "MOST_WORDS",
     "VERBATIM",
     "CompiledFilter",
     "Field",

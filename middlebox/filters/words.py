@@ -44,7 +44,7 @@ _ALTERNATIVE: Final = "|"
 _OPEN, _CLOSE = "(", ")"
 _PLAIN_GROUP: Final = "(?:"
 _GROUP_EXTENSION: Final = "(?"
-_REPEATS: Final = "*+?{"
+_REPEAT: Final = re.compile(r"(?:[*+?]|\{\d+(?:,\d*)?\})[?+]?")
 _SPECIAL: Final = re.compile(
     r"""\\[^\w\s]            # a character that is meant as it is
       | \\(?:x[0-9A-Fa-f]{0,2}|\d+|c.|.)    # a character by its number, a class, an anchor
@@ -117,9 +117,9 @@ def _words_of_pattern(pattern: str) -> Words | None:
         if depth == 0 and special is None and token == _ALTERNATIVE:
             return None
         letter = _letter(token, special=special is not None) if depth == 0 else ""
-        if at < len(pattern) and pattern[at] in _REPEATS:
+        if repeat := _REPEAT.match(pattern, at):
             letter = ""  # may not be there at all
-            at = _after_repeat(pattern, at)
+            at = repeat.end()
         if letter:
             pieces[-1] += letter
         elif pieces[-1]:
@@ -132,10 +132,3 @@ def _letter(token: str, *, special: bool) -> str:
     if special:
         return token[1] if len(token) == 2 and token[0] == "\\" and not token[1].isalnum() else ""
     return "" if token in (_OPEN, _CLOSE) else token
-
-
-def _after_repeat(pattern: str, at: int) -> int:
-    end = pattern.find("}", at) + 1 if pattern[at] == "{" else at + 1
-    if not end:
-        return len(pattern)
-    return end + 1 if pattern[end : end + 1] in ("?", "+") else end

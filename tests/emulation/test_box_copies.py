@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from middlebox.packet import ACK, SYN
+from middlebox.packet import ACK, PSH, SYN, tcp_segment
 from tests.emulation.box_process import BoxProcess, running_box
-from tests.emulation.peers import Peers, until
+from tests.emulation.peers import CLIENT4, SERVER4, Peers, until
 
 VERSIONS = pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 
@@ -153,8 +155,8 @@ def test_every_one_of_many_is_found_among_the_copies(peers: Peers) -> None:
 
 
 def test_ports_that_are_used_again_belong_to_the_new_connection(peers: Peers) -> None:
-    """What the old one said is not put before what the new one says."""
-    with running_box(peers, profile(peers)) as box:
+    """What the old one said is not put before what the new one says, though its RST may come behind the new SYN."""
+    with running_box(peers, profile(peers, WORDS.replace("end_on_rst: true", "end_on_rst: false"))) as box:
         for first in (b"GET /one HTTP/1.1\r\nHost: ", b"GET /two HTTP/1.1\r\nHost: "):
             client, server = peers.connection(7000, client_port=4321)
             with client, server:
@@ -212,3 +214,97 @@ def test_packets_that_are_no_plain_segments_are_asked_about(peers: Peers) -> Non
         segment(ipv6=False, port=1003, payload=b"stranger", flags=ACK),
     ]
     assert shown(peers, profile(peers), sent, ipv6=False) == [["said"], ["stranger"]]
+
+
+def raw(peers: Peers, *packets: bytes) -> None:
+    """Put packets on the wire as they are."""
+    with peers.client.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("eth0", 0))
+        (link,) = json.loads(peers.box.run(["ip", "-json", "link", "show", "dev", "inside"]))
+        gateway = bytes.fromhex(link["address"].replace(":", ""))
+        for data in packets:
+            sender.sendto(data, ("eth0", 0x0800, 0, 0, gateway))
+
+
+@pytest.mark.parametrize("flags", [ACK, ACK | PSH, 0], ids=["ack", "push", "none"])
+def test_request_that_conntrack_does_not_understand_is_read_all_the_same(peers: Peers, flags: int) -> None:
+    """Before a SYN+ACK, or without flags: to the kernel it is of no connection, to such a box it is."""
+    peers.server.run(["iptables", "-A", "INPUT", "-p", "tcp", "-j", "DROP"])
+    with running_box(peers, profile(peers)) as box:
+        for port, request in ((1001, BLOCKED), (1002, ALLOWED)):
+            raw(peers, of_client(port, 1000, SYN), of_client(port, 1001, flags, request))
+        raw(peers, of_client(1003, 1000, SYN), of_client(1003, 1001, ACK, BLOCKED))
+        until(lambda: len(rule_names(box)) == 2, "two matches")
+        assert figures(box)["valid"]
+        assert [event["flow"]["client_port"] for event in box.events("rule_matched")] == [1001, 1003]
+
+
+def test_junk_of_no_connection_is_read_before_what_it_hides(peers: Peers) -> None:
+    """A box that keeps the first of what overlaps sees the junk, without flags, and not the request behind it."""
+    peers.server.run(["iptables", "-A", "INPUT", "-p", "tcp", "-j", "DROP"])
+    with running_box(peers, profile(peers)) as box:
+        raw(
+            peers,
+            of_client(1001, 1000, SYN),
+            of_client(1001, 1001, 0, b"x" * len(BLOCKED)),
+            of_client(1001, 1001, ACK, BLOCKED),
+            of_client(1002, 1000, SYN),
+            of_client(1002, 1001, ACK, BLOCKED),
+        )
+        until(lambda: rule_names(box), "a match")
+        assert figures(box)["valid"]
+        assert [event["flow"]["client_port"] for event in box.events("rule_matched")] == [1002]
+
+
+def test_port_that_is_used_again_after_a_forged_reset_is_read_from_its_own_beginning(peers: Peers) -> None:
+    """To conntrack it is the same connection still, as it knows nothing of forged packets."""
+    peers.server.run(["iptables", "-A", "INPUT", "-p", "tcp", "-j", "DROP"])
+    with running_box(peers, profile(peers)) as box:
+        for start in (0x01000000, 0x800000F0, 0x12345678):
+            raw(peers, of_client(1001, start, SYN), of_client(1001, start + 1, ACK, BLOCKED))
+        until(lambda: len(rule_names(box)) == 3, "three matches")
+        assert figures(box)["valid"]
+
+
+def test_error_message_about_a_connection_takes_nothing_of_it_away(peers: Peers) -> None:
+    """It is asked about where a rule is about ICMP too; the connection is still known by its SYN afterwards."""
+    both = WORDS + "  - {name: errors, when: icmp.type == 3, direction: client-to-server, do: [log]}\n"
+    with running_box(peers, profile(peers, both)) as box:
+        client, server = peers.connection(7000)
+        with client, server:
+            say(client, server, b"GET /")
+            quoted = of_client(client.getsockname()[1], 1, ACK)[:28]
+            message = b"\x03\x01\0\0" + bytes(4) + quoted
+            total = ~sum(int.from_bytes(message[at : at + 2]) for at in range(0, len(message), 2)) % 0xFFFF
+            message = message[:2] + total.to_bytes(2) + message[4:]
+            with peers.server.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as errors:
+                errors.sendto(message, (CLIENT4, 0))
+            client.sendall(b" HTTP/1.1\r\nHost: blocked.example\r\n\r\n")
+            assert is_reset(client)
+        assert figures(box)["valid"] and "name" in rule_names(box)
+
+
+def test_subscriber_whose_rules_are_about_other_ports_is_let_go(peers: Peers) -> None:
+    """His second segment is asked about, and nothing after it, whoever else's words are looked for."""
+    (peers.folder / "words.yaml").write_text(WORDS)
+    (peers.folder / "mail.yaml").write_text(
+        WORDS.replace("http.host ==", "tcp.dstport == 25 and http.host ==")
+    )
+    deployment = peers.folder / "box.yaml"
+    deployment.write_text(
+        "deployment: two\ntimeline: [{at: 0s, profile: words.yaml}]\n"
+        f"subscribers: [{{name: client, address: {CLIENT4}, profile: mail.yaml}}]\n"
+    )
+    with running_box(peers, deployment) as box:
+        client, server = peers.connection(7000)
+        with client, server:
+            for number in range(10):
+                say(client, server, b"number %d" % number)
+        assert figures(box)["packets"] == 1
+
+
+def of_client(port: int, seq: int, flags: int, payload: bytes = b"") -> bytes:
+    return tcp_segment(
+        src=ip_address(CLIENT4).packed, dst=ip_address(SERVER4).packed, sport=port, dport=7000, seq=seq, ack=2000,
+        flags=flags, window=500, ttl=64, payload=payload,
+    )  # fmt: skip

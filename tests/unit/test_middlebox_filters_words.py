@@ -26,6 +26,7 @@ from middlebox.filters.words import MOST_WORDS, VERBATIM
         (r'http.request.uri matches r"abc\d1234\.5"', {b"1234.5"}),
         ('http.request.uri matches "abcd{2,3}?efghijk"', {b"efghijk"}),
         ('http.request.uri matches "(?-i)Falun"', {b"falun"}),
+        ('http.request.uri matches "ab{(cd}efgh)?xyzw"', {b"xyzw"}),
         ('http.host == "first.example" or http.cookie contains "second"', {b"first.example", b"second"}),
         ('http.host == "first.example" and tcp.dstport == 80', {b"first.example"}),
         ('http.host contains "abcd" and (http.cookie contains "efgh" or http.cookie contains "ijkl")', {b"abcd"}),
@@ -62,7 +63,7 @@ def test_words_are_not_known_where_something_else_could_match(text: str) -> None
 
 _TOKENS = [
     "a", "b", "cd", ".", r"\.", r"\d", r"\x61", r"\141", "[ab]", "[^a]", "[]a]", "(", ")", "(?:", "|", "*", "+", "?",
-    "{2}", "{1,2}", "^", "$", r"\\", r"\b", r"\-",
+    "{2}", "{1,2}", "{2,}", "{", "}", "{a}", "^", "$", r"\\", r"\b", r"\-",
 ]  # fmt: skip
 _TEXT = st.text(st.sampled_from("abcd.1-\\"), max_size=24)
 
