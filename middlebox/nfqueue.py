@@ -24,6 +24,8 @@ from typing import Final, NamedTuple
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue, Packet as QueuedPacket
 
+from middlebox.netlink import ACK, attribute, error_of, is_answer, message
+
 __all__ = ["NEVER_NS", "PREROUTING", "Overflow", "Pace", "Queue", "QueuedPacket"]
 
 QUEUE_PACKETS: Final = 16_384
@@ -38,10 +40,7 @@ PREROUTING: Final = 0
 _COPY_BYTES = 0xFFFF - 4  # the largest that fits a netlink attribute with its header
 _READ_BYTES = 0xFFFF + 1024  # one message: packet and its attributes
 
-_NFNL_SUBSYS_QUEUE = 3
-_NFQNL_MSG_CONFIG = 2
-_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
-_NLMSG_ERROR = 2
+_QUEUE, _CONFIG = 3, 2
 _NFQA_CFG_PARAMS, _NFQA_CFG_QUEUE_MAXLEN, _NFQA_CFG_MASK, _NFQA_CFG_FLAGS = 2, 3, 4, 5
 _NFQA_CFG_F_GSO = 4
 _SO_RCVBUFFORCE = 33
@@ -92,7 +91,7 @@ class Queue:
         self.receive_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._reader = _Reader(self._socket, pace)
         self._whole: bool | None = None
-        self._configure(_NFQA_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, COPY_PACKET))
+        self._configure(attribute(_NFQA_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, COPY_PACKET)))
         self.overflow()  # not readable: better said now than at the end of a run
 
     def hand_out_whole(self, *, on: bool) -> None:
@@ -102,7 +101,7 @@ class Queue:
             return
         self._whole = on
         flag = struct.pack("!I", _NFQA_CFG_F_GSO)
-        self._configure(_NFQA_CFG_FLAGS, flag if on else bytes(4), _NFQA_CFG_MASK, flag)
+        self._configure(attribute(_NFQA_CFG_FLAGS, flag if on else bytes(4)), attribute(_NFQA_CFG_MASK, flag))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -131,20 +130,14 @@ class Queue:
         self._queue.unbind()
         self._socket.close()
 
-    def _configure(self, *attributes: int | bytes) -> None:
-        """Send one NFQNL_MSG_CONFIG with (type, value) attributes and wait for the kernel's answer."""
-        body = struct.pack("!BBH", socket.AF_UNSPEC, 0, self.number)
-        for kind, value in zip(attributes[::2], attributes[1::2], strict=True):
-            assert isinstance(kind, int) and isinstance(value, bytes)
-            body += struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
-        kind = _NFNL_SUBSYS_QUEUE << 8 | _NFQNL_MSG_CONFIG
-        head = struct.pack("=IHHII", 16 + len(body), kind, _NLM_F_REQUEST | _NLM_F_ACK, 0, 0)
-        self._socket.sendto(head + body, (0, 0))
-        while struct.unpack_from("=H", answer := self._next_message(), 4)[0] != _NLMSG_ERROR:
+    def _configure(self, *attributes: bytes) -> None:
+        """Send one NFQNL_MSG_CONFIG and wait for the kernel's answer."""
+        asked = message(_QUEUE, _CONFIG, *attributes, flags=ACK, resource=self.number)
+        self._socket.sendto(asked, (0, 0))
+        while not is_answer(answer := self._next_message()):
             self._reader.early.append(answer)  # a packet that was in the queue already
-        (error,) = struct.unpack_from("=i", answer, 16)
-        if error:
-            raise OSError(-error, f"queue {self.number}: {os.strerror(-error)}")
+        if error := error_of(answer):
+            raise OSError(error, f"queue {self.number}: {os.strerror(error)}")
 
     def _next_message(self) -> bytes:
         while True:

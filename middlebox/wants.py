@@ -117,7 +117,7 @@ class Plan:
     def without_words(self) -> Plan:
         """The same, asked about each packet."""
         bare = _needed(replace(want, words=frozenset()) for want in self.wants)
-        return replace(self, wants=tuple(sorted(bare, key=lambda want: want.tls)))
+        return replace(self, wants=_in_order(bare))
 
     @property
     def sees_syn(self) -> bool:
@@ -146,29 +146,30 @@ def plan_for(*deployments: Deployment, punishing: bool = True) -> Plan:
         if any(w.transport in ("tcp", "any") for w in mine):
             flags |= _flags_of(profile)
             synacks |= _reads_from_the_beginning(profile)
-    needed = _needed(wants)
     leading = [rule for profile in profiles for rule in profile.rules if redirects(rule)]
-    words = frozenset[bytes]().union(*(want.words for want in needed))
-    if leading or any(want.tls for want in needed) or flags & ~_BEGIN_OR_BREAK or len(words) > MOST_WORDS:
-        needed = _needed(replace(want, words=frozenset()) for want in needed)
-    # TLS last: that a connection is not TLS is no reason to let go of it where others want to see it. Words likewise.
-    checks_checksum = any(profile.tcp.checks_checksum for profile in profiles)
     places = [action for rule in leading for action in rule.do if isinstance(action, Redirect)]
     led = [
         _want_of(selector, every_segment=True) for rule in leading for selector in rule.when.needs.selectors
     ]
-    return Plan(
-        tuple(sorted(needed, key=lambda want: (want.tls, bool(want.words)))),
+    plan = Plan(
+        _in_order(_needed(wants)),
         flags,
         renews=any(Program(profile).may_lose_count for profile in profiles),
         forges=any(isinstance(a, _FORGING) for p in profiles for rule in p.rules for a in _actions_of(rule)),
         whole_packets=not any(_handles_packets_singly(rule) for p in profiles for rule in p.rules),
-        checks_checksum=checks_checksum,
+        checks_checksum=any(profile.tcp.checks_checksum for profile in profiles),
         idle_ns=min((p.tcp.idle_ns for p in profiles), default=DEFAULT_IDLE_NS),
         redirects=tuple(dict.fromkeys(places)),
         led=tuple(dict.fromkeys(led)),
         synacks=synacks,
     )
+    asks_anyway = leading or any(want.tls for want in plan.wants) or flags & ~_BEGIN_OR_BREAK
+    return plan.without_words() if asks_anyway or len(plan.words) > MOST_WORDS else plan
+
+
+def _in_order(wants: Iterable[Want]) -> tuple[Want, ...]:
+    """TLS last: that a connection is not TLS is no reason to let go of it where others want to see it. Words too."""
+    return tuple(sorted(wants, key=lambda want: (want.tls, bool(want.words))))
 
 
 def _needed(wants: Iterable[Want]) -> list[Want]:

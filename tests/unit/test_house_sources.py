@@ -54,7 +54,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "middlebox/netfilterrules.py": "tests/emulation/test_box_gate.py",
     "middlebox/conntrack.py": "tests/emulation/test_box_copies.py",
     "middlebox/nflog.py": "tests/emulation/test_box_copies.py",
-    "middlebox/recall.py": "tests/emulation/test_box_copies.py",
     "middlebox/gate_copying.py": "tests/emulation/test_box_copies.py",
     "middlebox/nftables.py": "tests/emulation/test_box_gate.py",
     "middlebox/judges.py": "tests/emulation/test_box_life.py",
