@@ -22,7 +22,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from middlebox.decision import Offload
-from middlebox.gate_copying import END_OF_NOTING, NOTE, WORDS, common_syns, noting_rules
+from middlebox.gate_copying import END_OF_NOTING, NOTE, WORDS, common_rules, noting_rules
 from middlebox.kernel import (
     ANSWERED,
     DROPPED,
@@ -33,7 +33,6 @@ from middlebox.kernel import (
     GENERATION_SHIFT,
     INJECT_INTO,
     LED,
-    NOTED,
     OFFLOAD_MASK,
     ORIGINAL,
     REDIRECTED,
@@ -68,7 +67,6 @@ ELEPHANT_BYTES: Final = 1000
 """Of the packets that may pass and are longer, one in so many is reported. Chosen: a short exchange rarely meets both,
 a bulk transfer does within milliseconds."""
 
-_NOTED: Final = NOTED | GENERATION_MASK
 _DECIDED: Final = OFFLOAD_MASK | GENERATION_MASK
 
 _UNTRACKED: Final = (
@@ -142,11 +140,7 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
     return {
         "gate": [
             # Nearly every packet of a busy box belongs to a connection that may pass: those before all else.
-            *(
-                [f"ct mark & {_NOTED:#x} == {now | NOTED:#x} meta l4proto tcp jump noted"]
-                if plan.words
-                else []
-            ),
+            *(common_rules(plan, wiring, now) if plan.words else []),
             f"{_passed(plan, now)} meta length <= {ELEPHANT_BYTES} accept",
             f"iif {inside} oif {outside} goto box",
             f"iif {outside} oif {inside} goto box",
@@ -211,7 +205,6 @@ def _order_of_questions(plan: Plan, now: int) -> list[str]:
 def _unasked_rules(plan: Plan, now: int) -> list[str]:
     """About a packet of which nothing is known but itself: who wants it."""
     return [
-        *common_syns(plan, now),
         *(["tcp flags & (syn | ack) == (syn | ack) jump synack"] if plan.synacks else []),
         *_empty_rules(plan),
         *(f"{match} {verdict}" for want in plan.wants for match, verdict in _matches(want)),

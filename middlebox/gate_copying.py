@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from middlebox.kernel import COPIED, COPIES_AT_ONCE, COPY_BYTES, LOG_GROUP, NOTED
+from middlebox.filters import merged_ranges
+from middlebox.kernel import COPIED, COPIES_AT_ONCE, COPY_BYTES, LOG_GROUP, NOTED, Wiring
 from middlebox.nftables import (
+    COMMON_DATA,
     COMMON_EMPTY,
     COMMON_SYN,
     EMPTY,
@@ -26,7 +28,7 @@ from middlebox.nftables import (
     listed,
     packet_mark,
 )
-from middlebox.wants import Plan, Ports
+from middlebox.wants import Plan, Want
 
 NOTE: Final = "note"
 """The chain that keeps the header of a SYN and lets it go on: `netfilterrules`, nft cannot say that."""
@@ -44,25 +46,47 @@ END_OF_NOTING: Final = (
 """A packet of such a connection is asked about."""
 
 
+_GOES_ON: Final = flags_among({"syn": 0, "rst": 0})
 _FRESH: Final = "ct mark 0 ct status & confirmed == 0"
 """Of a connection that begins with this packet. A label can be written once: what is written later is added to it."""
 
 
-def common_syns(plan: Plan, now: int) -> list[str]:
-    """Most SYNs, told from all else at once: each connection passes here. For words on any port only."""
+def common_rules(plan: Plan, wiring: Wiring, now: int) -> list[str]:
+    """The head of the gate: nearly all packets of such connections, told from all others by their bytes first."""
+    noted = f"ct mark & {~COPIED & 0xFFFFFFFF:#x} == {now | NOTED:#x}"
+    said = f"ct mark {now | NOTED:#x} ct direction original goto speak"
+    return [
+        *(f"{empty} {_GOES_ON} {noted} accept" for empty in COMMON_EMPTY),
+        *_common_syns(plan, wiring, now),
+        *(f"{data} {said}" for data in COMMON_DATA),
+        f"{noted} meta l4proto tcp jump noted",
+    ]
+
+
+def _common_syns(plan: Plan, wiring: Wiring, now: int) -> list[str]:
+    """For words on any port only. SYNs from outside, and from ports as low as those of others, take the long way."""
     if not any(want.words and want.ports is None for want in plan.wants):
         return []
-    apart = [
-        f"tcp {end} != {listed(ports)}" for ports in _ports_of_others(plan) for end in ("dport", "sport")
-    ]
-    return [" ".join([syn, *apart, _FRESH, _note(now)]) for syn in COMMON_SYN]
+    ports = merged_ranges(tuple(ports for want in _others(plan) for ports in want.ports or ()))
+    apart = f"@th,0,16 & {_bits_above(ports[-1][1]):#x} != 0 @th,16,16 != {listed(ports)} " if ports else ""
+    outward = f'iif "{wiring.inside}" oif "{wiring.outside}"'
+    return [f"{syn} {apart}{outward} {_FRESH} {_note(now)}" for syn in COMMON_SYN]
+
+
+def _others(plan: Plan) -> list[Want]:
+    """Who asks about connections whatever they say."""
+    return [want for want in plan.wants if not want.words and want.transport in ("tcp", "any")]
+
+
+def _bits_above(port: int) -> int:
+    """Of a port number: the bits of which one is set only in greater ones."""
+    return 0xFFFF & ~((1 << port.bit_length()) - 1)
 
 
 def noting_rules(plan: Plan, now: int) -> dict[str, list[str]]:
     """The three chains. `noted` gets TCP segments only, so their headers can be looked at without asking first."""
     copy = f"log group {LOG_GROUP} snaplen {COPY_BYTES} queue-threshold {COPIES_AT_ONCE}"
-    answers = flags_among({"syn": 0, "rst": 0, "ack": 1})
-    goes_on = flags_among({"syn": 0, "rst": 0})
+    copied = f"ct mark set {now | NOTED | COPIED:#x} accept"
     return {
         "begin": [
             *(
@@ -72,23 +96,13 @@ def noting_rules(plan: Plan, now: int) -> dict[str, list[str]]:
             "goto data",
         ],
         "noted": [
-            f"ct direction reply {answers} accept",
-            *(f"{empty} {goes_on} accept" for empty in (*COMMON_EMPTY, *EMPTY)),
-            f"{goes_on} ct mark & {COPIED:#x} == 0 ct direction original meta length <= {COPY_BYTES} goto speak",
-            f"ct direction reply {flags_among({'syn': 1, 'rst': 0, 'ack': 1})} accept",
+            f"ct direction reply {flags_among({'rst': 0, 'ack': 1})} accept",
+            *(f"{empty} {_GOES_ON} accept" for empty in EMPTY),
+            f"{_GOES_ON} ct mark & {COPIED:#x} == 0 ct direction original meta length <= {COPY_BYTES} goto speak",
         ],
-        "speak": [
-            f"jump {WORDS}",
-            *(f"{plain} {copy} {connection_mark(COPIED, COPIED)} accept" for plain in PLAIN),
-        ],
+        "speak": [f"jump {WORDS}", *(f"{plain} {copy} {copied}" for plain in PLAIN)],
     }
 
 
 def _note(now: int) -> str:
     return f"ct mark set {now | NOTED:#x} goto {NOTE}"
-
-
-def _ports_of_others(plan: Plan) -> list[Ports]:
-    """Of connections that are asked about whatever they say."""
-    others = [want for want in plan.wants if not want.words and want.transport in ("tcp", "any")]
-    return [want.ports for want in others if want.ports is not None]

@@ -21,8 +21,9 @@ LOG_GROUP: Final = 2012
 """Where copies go (chosen, per network namespace too)."""
 LABEL_BYTES: Final = 16
 """What a connection's label holds: of a TCP header all but checksum, urgent pointer and options."""
-COPY_BYTES: Final = 2000
-"""The longest packet that is copied, with its IP header (chosen: a segment of a plain link; no search is long)."""
+COPY_BYTES: Final = 2087
+"""The longest packet that is copied, with its IP header (chosen: more than a segment of a plain link; no search is
+long). With IPv6's header, whose length does not count it, as long as `nftables.COMMON_DATA`."""
 COPIES_AT_ONCE: Final = 256
 """How many copies the kernel keeps for one read (chosen: 64 kB)."""
 QUEUE_NUMBER: Final = 2012

@@ -23,17 +23,23 @@ EMPTY: Final = (
 """TCP segments without payload, for each IP version: nothing behind the headers. Extension headers, jumbograms and
 lying data offsets are in no such list: in doubt a segment is not empty."""
 
-COMMON_EMPTY: Final = (
-    "@nh,0,8 0x45 @nh,16,16 52 @th,96,8 0x80",
-    "@nh,0,4 6 @nh,32,16 32 @nh,48,8 6 @th,96,8 0x80",
-)
-"""Nearly all of them, for each IP version: with a time stamp (RFC 7323) and no other option. Found in half the time."""
+_TCP4: Final = "@nh,0,8 0x45 @nh,72,8 6"
+_TCP6: Final = "@nh,0,4 6 @nh,48,8 6"
+"""A TCP segment without IP options or extension headers. Said in bytes, as all that is common: the kernel compares four
+bytes in 2.5 ns, and takes 9 to ask conntrack for a mark (measured, 40 rules in a row)."""
 
-COMMON_SYN: Final = (
-    "@nh,0,8 0x45 @nh,16,16 60 @nh,72,8 6 @th,96,16 0xa002",
-    "@nh,0,4 6 @nh,32,16 40 @nh,48,8 6 @th,96,16 0xa002",
-)
+COMMON_EMPTY: Final = (f"@nh,16,16 52 @th,96,8 0x80 {_TCP4}", f"@nh,32,16 32 @th,96,8 0x80 {_TCP6}")
+"""Nearly all of them, for each IP version: with a time stamp (RFC 7323) and no other option."""
+
+COMMON_SYN: Final = (f"@th,96,16 0xa002 @nh,16,16 60 {_TCP4}", f"@th,96,16 0xa002 @nh,32,16 40 {_TCP6}")
 """Those with the options of every present system, 20 bytes of them, and no payload; ECN's (RFC 3168) are not."""
+
+COMMON_DATA: Final = (
+    f"@th,104,8 & 0x1e == 0x18 @nh,16,16 & 0xf800 == 0 {_TCP4}",
+    f"@th,104,8 & 0x1e == 0x18 @nh,32,16 & 0xf800 == 0 {_TCP6}",
+)
+"""Segments that end what was written at once: PSH and ACK, neither SYN nor RST; their IP header gives a length below
+2,048. Nobody sends these without payload."""
 
 PLAIN: Final = ("@nh,0,8 0x45", "ip6 nexthdr tcp")
 """No options and no extension headers, for each IP version: a copy is found by its ends."""
