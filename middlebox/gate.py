@@ -43,13 +43,17 @@ from middlebox.kernel import (
     redirect_mark,
 )
 from middlebox.nftables import (
+    COMMON_EMPTY,
+    COMMON_SYN,
     EMPTY,
     FLAGS,
     HEADER_WORDS,
     IS_NO_SYN,
     IS_SYN,
     RENEWING,
+    SHORT,
     connection_mark,
+    flags_among,
     listed,
     packet_mark,
 )
@@ -63,10 +67,10 @@ TO_USER: Final = "to_user"
 ASK: Final = "ask"
 
 ELEPHANT_SAMPLE: Final = 256
-ELEPHANT_BYTES: Final = 1000
-"""Of the packets that may pass and are longer, one in so many is reported. Chosen: a short exchange rarely meets both,
-a bulk transfer does within milliseconds."""
+"""Of the packets that may pass and are not `SHORT`, one in so many is reported. Chosen: a short exchange rarely meets
+both, a bulk transfer does within milliseconds."""
 
+_DROPS: Final = Offload.DROP_CLIENT_TO_SERVER | Offload.DROP_SERVER_TO_CLIENT
 _DECIDED: Final = OFFLOAD_MASK | GENERATION_MASK
 
 _UNTRACKED: Final = (
@@ -139,9 +143,10 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
     inside, outside = f'"{wiring.inside}"', f'"{wiring.outside}"'
     return {
         "gate": [
-            # Nearly every packet of a busy box belongs to a connection that may pass: those before all else.
+            # Nearly all packets are of a few kinds, told from all others by their bytes before conntrack is asked.
+            *_common_empties(plan),
             *(common_rules(plan, wiring, now) if plan.words else []),
-            f"{_passed(plan, now)} meta length <= {ELEPHANT_BYTES} accept",
+            *(f"{short} {_passed(plan, now)} accept" for short in SHORT),
             f"iif {inside} oif {outside} goto box",
             f"iif {outside} oif {inside} goto box",
             *([f'iif "{INJECT_INTO}" goto injected'] if plan.forges else []),
@@ -178,9 +183,18 @@ def _box_rules(plan: Plan, wiring: Wiring, now: int) -> dict[str, list[str]]:
     }
 
 
+def _common_empties(plan: Plan) -> list[str]:
+    """Nobody wants them, whatever has been decided about their connections, unless it is to be dropped."""
+    if any(want.every_segment for want in plan.wants):
+        return []
+    unwanted = flags_among({name: 0 for name, bit in FLAGS.items() if (plan.flags | SYN) & bit})
+    syns = [] if plan.flags & SYN else [f"{syn} ct mark 0 accept" for syn in COMMON_SYN]
+    return [*(f"{empty} {unwanted} ct mark & {_DROPS:#x} == 0 accept" for empty in COMMON_EMPTY), *syns]
+
+
 def _passed(plan: Plan, now: int) -> str:
-    """Matches what belongs to a connection that may pass, and begins no new one."""
-    goes_on = f"{RENEWING} == 0" if plan.renews else IS_NO_SYN
+    """Matches TCP segments that belong to a connection that may pass, and begin no new one."""
+    goes_on = flags_among({"syn": 0, "rst": 0}) if plan.renews else IS_NO_SYN
     return f"ct mark & {_DECIDED:#x} == {now | Offload.PASS:#x} {goes_on}"
 
 
@@ -192,7 +206,7 @@ def _order_of_questions(plan: Plan, now: int) -> list[str]:
         # Where a connection was led elsewhere, that was all that is done to it.
         *(["ct status & dnat == dnat accept"] if plan.redirects else []),
         "ct mark 0 goto unasked",
-        f"{_passed(plan, now)} goto passing",
+        f"meta l4proto tcp {_passed(plan, now)} goto passing",
         # A new connection between the same two ports owes nothing to the old one.
         f"{IS_SYN} meta mark & {ANSWERED:#x} == 0 ct direction original {connection_mark(0, _DECIDED | SEEN)}",
         *([asks_again] if plan.renews else []),

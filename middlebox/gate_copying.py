@@ -18,7 +18,6 @@ from middlebox.filters import merged_ranges
 from middlebox.kernel import COPIED, COPIES_AT_ONCE, COPY_BYTES, LOG_GROUP, NOTED, Wiring
 from middlebox.nftables import (
     COMMON_DATA,
-    COMMON_EMPTY,
     COMMON_SYN,
     EMPTY,
     IS_SYN,
@@ -52,11 +51,10 @@ _FRESH: Final = "ct mark 0 ct status & confirmed == 0"
 
 
 def common_rules(plan: Plan, wiring: Wiring, now: int) -> list[str]:
-    """The head of the gate: nearly all packets of such connections, told from all others by their bytes first."""
+    """Nearly all packets of such connections that are not empty, told from all others by their bytes first."""
     noted = f"ct mark & {~COPIED & 0xFFFFFFFF:#x} == {now | NOTED:#x}"
     said = f"ct mark {now | NOTED:#x} ct direction original goto speak"
     return [
-        *(f"{empty} {_GOES_ON} {noted} accept" for empty in COMMON_EMPTY),
         *_common_syns(plan, wiring, now),
         *(f"{data} {said}" for data in COMMON_DATA),
         f"{noted} meta l4proto tcp jump noted",

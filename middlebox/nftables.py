@@ -34,6 +34,9 @@ COMMON_EMPTY: Final = (f"@nh,16,16 52 @th,96,8 0x80 {_TCP4}", f"@nh,32,16 32 @th
 COMMON_SYN: Final = (f"@th,96,16 0xa002 @nh,16,16 60 {_TCP4}", f"@th,96,16 0xa002 @nh,32,16 40 {_TCP6}")
 """Those with the options of every present system, 20 bytes of them, and no payload; ECN's (RFC 3168) are not."""
 
+SHORT: Final = (f"@nh,16,16 & 0xfc00 == 0 {_TCP4}", f"@nh,32,16 & 0xfc00 == 0 {_TCP6}")
+"""Segments whose IP header gives a length below 1,024."""
+
 COMMON_DATA: Final = (
     f"@th,104,8 & 0x1e == 0x18 @nh,16,16 & 0xf800 == 0 {_TCP4}",
     f"@th,104,8 & 0x1e == 0x18 @nh,32,16 & 0xf800 == 0 {_TCP6}",
@@ -47,7 +50,8 @@ FLAGS: Final = {"syn": SYN, "rst": RST, "fin": FIN}
 IS_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 RENEWING: Final = "tcp flags & (syn | rst)"
 """Not 0 in segments at which a box may lose count (`TcpReading`)."""
-IS_NO_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
+IS_NO_SYN: Final = "@th,104,8 & 0x17 != 0x2"
+"""Of a packet that is a TCP segment."""
 
 
 def flags_among(wanted: Mapping[str, int]) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from middlebox.packet import ACK, PSH, SYN, tcp_segment
+from middlebox.packet import ACK, PSH, SYN, Packet, decode, tcp_segment
 from tests.emulation.box_process import BoxProcess, running_box
-from tests.emulation.peers import CLIENT4, SERVER4, Peers, until
+from tests.emulation.peers import CLIENT4, SERVER4, Capture, Peers, until
 
 VERSIONS = pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 
@@ -237,6 +237,28 @@ def test_request_that_conntrack_does_not_understand_is_read_all_the_same(peers: 
         until(lambda: len(rule_names(box)) == 2, "two matches")
         assert figures(box)["valid"]
         assert [event["flow"]["client_port"] for event in box.events("rule_matched")] == [1001, 1003]
+
+
+def received(capture: Capture, flags: int) -> list[Packet]:
+    """What came with just these TCP flags."""
+    return [p for data in capture.received() if (p := decode(data)) and p.flags == flags]
+
+
+def test_pushed_segment_without_payload_hides_nothing(peers: Peers) -> None:
+    """The kernel takes it for the first that the client says; what comes after it is asked about."""
+    with running_box(peers, profile(peers)) as box:
+        capture = peers.server.capture()
+        client, server = peers.connection(7000)
+        with client, server:
+            (syn,) = received(capture, SYN)
+            raw(peers, of_client(syn.sport, syn.seq + 1 & 0xFFFFFFFF, ACK | PSH))
+            until(lambda: received(capture, ACK | PSH), "the segment at the server")
+            client.sendall(BLOCKED[:20])
+            client.sendall(BLOCKED[20:])
+            assert is_reset(client)
+        capture.close()
+        found = figures(box)
+        assert (found["packets"], found["valid"]) == (2, True) and rule_names(box) == ["name"]
 
 
 def test_junk_of_no_connection_is_read_before_what_it_hides(peers: Peers) -> None:

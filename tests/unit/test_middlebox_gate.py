@@ -23,7 +23,6 @@ from middlebox.profile import (
     Reset,
     Residual,
     Rule,
-    SecondSyn,
     StateFrom,
     TcpReading,
     Towards,
@@ -253,21 +252,6 @@ def test_residual_on_a_port_stays_on_that_port() -> None:
     assert plan.wants == (Want("tcp", ((80, 80),), None, every_segment=True),)
 
 
-def test_generation_stands_in_every_question_about_what_was_decided() -> None:
-    """What was decided in an older generation decides nothing any more."""
-    plan = plan_for(deployment("tcp"))
-    told = [
-        rule
-        for chain in ("gate", "box")
-        for rule in rules_of(plan, chain, generation=0x1234)
-        if rule.startswith("ct mark &")
-    ]
-    assert len(told) == 3
-    assert all("== 0x1234" in rule for rule in told)
-    (forgets, *_) = rules_of(plan, "ask", generation=0x1234)
-    assert "!= 0x123400 ct mark set" in forgets
-
-
 @pytest.mark.parametrize("ends_on_rst", [True, False])
 def test_end_of_a_connection_is_seen_in_a_direction_that_may_pass(ends_on_rst: bool) -> None:
     """A box that forgets at a RST must see the server's, though it looks at the client's data only."""
@@ -362,34 +346,3 @@ def test_answer_about_an_icmp_error_decides_nothing_for_the_connection_it_quotes
     deciding = [rule for rule in rules if "ct mark set" in rule]
     assert len(deciding) == 4
     assert all("ct state != related" in rule for rule in deciding)
-
-
-@pytest.mark.parametrize(
-    "reading",
-    [
-        TcpReading(ends_on_rst=False, second_syn=SecondSyn.RESYNC),
-        TcpReading(ends_on_rst=False, resync_on_rst=0.1),
-        TcpReading(ends_on_rst=False, resync_on_refusal=0.1),
-    ],
-)
-def test_kernel_asks_anew_where_a_box_may_lose_count(reading: TcpReading) -> None:
-    """After any SYN, SYN+ACK or RST nothing counts that was decided; those themselves go by no decision."""
-    plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", tcp=reading))
-    assert (plan.flags, plan.renews) == (SYN | RST, True)
-    box = rules_of(plan, "box")
-    passes = [rule for rule in (*rules_of(plan, "gate"), *box) if rule.endswith(("accept", "goto passing"))]
-    assert len(passes) == 2
-    assert all("tcp flags & (syn | rst) == 0" in rule for rule in passes)
-    forgets = next(n for n, rule in enumerate(box) if rule.startswith("tcp flags & (syn | rst) != 0"))
-    assert box[forgets].endswith("ct mark set ct mark & 0xff0000f0 | 0x0")
-    assert forgets < next(n for n, rule in enumerate(box) if rule.endswith("jump decided"))
-
-
-def test_kernel_decides_about_all_but_syns_where_no_box_loses_count() -> None:
-    """Whoever does not use the knobs does not pay for them."""
-    for second_syn, flags in ((SecondSyn.NEW, 0), (SecondSyn.IGNORED, SYN)):
-        reading = TcpReading(ends_on_rst=False, second_syn=second_syn)
-        plan = plan_for(deployment("tcp.dstport == 80 and tcp.len > 0", tcp=reading))
-        assert (plan.flags, plan.renews) == (flags, False)
-        rules = [*rules_of(plan, "gate"), *rules_of(plan, "box")]
-        assert not [rule for rule in rules if "syn | rst" in rule and "fin" not in rule]
