@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -237,6 +238,32 @@ def test_request_that_conntrack_does_not_understand_is_read_all_the_same(peers: 
         until(lambda: len(rule_names(box)) == 2, "two matches")
         assert figures(box)["valid"]
         assert [event["flow"]["client_port"] for event in box.events("rule_matched")] == [1001, 1003]
+
+
+def test_copies_that_do_not_fit_are_counted_and_make_the_run_invalid(peers: Peers) -> None:
+    """The box does not read while more is said than its socket holds: 8 MB, twice over, or what the machine allows."""
+    for namespace in (peers.client, peers.server):  # only packets of the test
+        namespace.run(["iptables", "-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP"])
+    ports, at_once = range(2000, 20_000), 250
+    with (
+        running_box(peers, profile(peers)) as box,
+        peers.server.socket(socket.AF_INET, socket.SOCK_STREAM) as server,
+    ):
+        server.bind((SERVER4, 7000))
+        server.listen(len(ports))
+        box.process.send_signal(signal.SIGSTOP)
+        for first in ports[::at_once]:
+            some = range(first, first + at_once)
+            capture = peers.server.capture()
+            raw(peers, *(of_client(port, 1000, SYN) for port in some))
+            raw(peers, *(of_client(port, 1001, ACK | PSH, b"x" * 1400) for port in some))
+            until(lambda capture=capture: len(capture.received()) >= 2 * at_once, "all at the server")
+            capture.close()
+        box.process.send_signal(signal.SIGCONT)
+        raw(peers, of_client(ports[-1], 2401, ACK, b"more"))
+        assert box.stop() == 4, box.errors()
+        (ended,) = box.events("run_ended")
+        assert ended["copies_lost"] > 0 and not ended["valid"]
 
 
 def received(capture: Capture, flags: int) -> list[Packet]:
