@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lab.lab import Lab
 from lab.topology import IspTopology
-from scenarios.bench.figures import Figure, paired_ratio, steady
+from scenarios.bench.figures import Figure, error_of_median, paired_ratios, steady
 from scenarios.boxprocess import BoxProcess, read_events
 
 
@@ -72,13 +73,15 @@ def measure_in_turn(
                 boxed = measure()
             ends += ended
             measured.append((plain, boxed))
+        ratios = paired_ratios(measured)
         figures.append(
             Figure(
                 f"{what}, {profile}",
-                paired_ratio(measured),
+                median(ratios),
                 unit,
                 bar,
                 valid=all(end.valid for end in ends) and steady([plain for plain, _ in measured]),
+                give_or_take=error_of_median(ratios),
                 details={"plain_and_box": measured, "box": [end.figures for end in ends]},
             )
         )

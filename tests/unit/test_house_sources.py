@@ -64,7 +64,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "scenarios/bench/boxed.py": "tests/e2e/test_bench.py",
     "scenarios/bench/bulk.py": "tests/e2e/test_bench.py",
     "scenarios/bench/connections.py": "tests/e2e/test_bench.py",
-    "scenarios/bench/figures.py": "tests/e2e/test_bench.py",
     "scenarios/bench/latency.py": "tests/e2e/test_bench.py",
     "scenarios/bench/__main__.py": "tests/e2e/test_bench.py",
     "scenarios/bench/replaying.py": "tests/e2e/test_bench.py",
