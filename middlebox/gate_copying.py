@@ -3,6 +3,7 @@
 To ask about every SYN and every request costs two packets in user space for each connection, most of them for nothing.
 Here the kernel itself looks for the words of the rules (`Want.words`) in the first that a client says.
 
+    gate     the common ones of all these, by their bytes
     begin    the SYN goes on, and its header is kept with the connection
     noted    what else goes on: what the server sends, what is empty
     speak    the first that the client says goes on with a copy, unless one of the words is in it

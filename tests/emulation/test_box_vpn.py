@@ -67,9 +67,8 @@ def test_first_datagram_of_a_vpn_does_not_arrive(peers: Peers, ipv6: bool, captu
 @pytest.mark.parametrize("protocol", [47, 50], ids=["gre", "esp"])
 def test_packet_of_a_tunnel_does_not_arrive(peers: Peers, ipv6: bool, protocol: int) -> None:
     """Whatever is in it."""
-    packet = (
-        b"\x30\x01\x88\x0b\x00\x04\x00\x07\x00\x00\x00\x00" + b"ppp frame"
-    )  # GRE of PPTP, as RFC 2637 4.1
+    # GRE of PPTP, as RFC 2637 4.1
+    packet = b"\x30\x01\x88\x0b\x00\x04\x00\x07\x00\x00\x00\x00" + b"ppp frame"
     with running_box(peers, "tmobile-uk-2012-vpn"):
         arriving = peers.server.capture()
         datagrams(peers, packet, ipv6=ipv6, protocol=protocol)
