@@ -37,11 +37,17 @@ def without_starttls(lines: list[bytes]) -> list[bytes]:
     return kept
 
 
-def assert_numbers_agree(at_client: End, at_server: End) -> None:
-    """Each end's last byte is acknowledged by the other in its own count, and no checksum is wrong."""
-    for end in (at_client, at_server):
+def assert_numbers_agree(at_client: End, at_server: End, *, lossy: bool = False) -> None:
+    """Each end's last byte is acknowledged by the other in its own count, and no checksum is wrong.
+
+    Where links lose, the last ACK may be lost, and the run over before it is sent again: then that packet's share is
+    missing at the end that it was for, and not at the end that sent it.
+    """
+    for end, sender_here in ((at_client, "client"), (at_server, "server")):
         for who, other in (("client", "server"), ("server", "client")):
-            assert max(end.acknowledged(other)) == end.next_number(who)
+            missing = end.next_number(who) - max(end.acknowledged(other))
+            last_packet = len(end.segments(who)[-1][1]) + len("F")
+            assert 0 <= missing <= (last_packet if lossy and other != sender_here else 0)
         assert all(checksum_is_right(p) for p in end.packets)
 
 
@@ -172,7 +178,7 @@ def test_numbers_stay_right_where_links_lose_and_reorder(
         assert set(end.acknowledged(other)) <= boundaries
         assert {edge for block in end.sacked(other) for edge in block} <= boundaries
     assert at_client.sacked("server") != []
-    assert_numbers_agree(at_client, at_server)
+    assert_numbers_agree(at_client, at_server, lossy=True)
     if removed:
         assert removed in at_server.stream("server")
         assert removed not in at_client.stream("server")
