@@ -98,14 +98,14 @@ class BoxProcess:
         """Number (from 1) of the first event of that kind and those values after event number `after`.
 
         family: an event about a connection or host of the other IP version does not count. None: the event did not come
-        in time, or the box ended.
+        in time, or the box ended. FileNotFoundError: somebody has removed the file; nothing would ever come.
         """
         deadline = time.monotonic() + timeout_s
         size_bytes = -1
         while True:
             alive = self.alive()
             # Read only what has grown: a residual may be waited for by the quarter of an hour.
-            size_before, size_bytes = size_bytes, _size_of(self.events)
+            size_before, size_bytes = size_bytes, self.events.stat().st_size
             for number, event in enumerate(read_events(self.events) if size_bytes != size_before else (), 1):
                 fits = event["event"] == kind and all(
                     key in event and event[key] == v for key, v in where.items()
@@ -133,10 +133,6 @@ def _environment() -> dict[str, str]:
 def read_events(path: Path) -> Sequence[Event]:
     """Every whole line of an events file; a last line that is still being written is left out."""
     return list(_events(path))
-
-
-def _size_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _events(path: Path) -> Iterator[Event]:

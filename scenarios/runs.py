@@ -30,7 +30,7 @@ def runs_directory() -> Path:
 def new_run(slug: str) -> Iterator[Path]:
     """The folder of a new run, at which `latest` points; both are as before when the run finds that it cannot start.
 
-    LabError: the folder of runs cannot be written.
+    LabError: the folder of runs cannot be written, or the run's was removed while it ran.
     """
     runs = runs_directory()
     link = runs / LATEST
@@ -51,6 +51,13 @@ def new_run(slug: str) -> Iterator[Path]:
         if to_read is None or not to_read.is_relative_to(directory):
             shutil.rmtree(directory, ignore_errors=True)  # what is to be said is why it could not start
         raise
+    except OSError as error:
+        if directory.is_dir():
+            raise
+        raise LabError(
+            f"expected the run's folder to stay until the run ends, got {str(directory)!r} removed",
+            "run it again",
+        ) from error
 
 
 def _target(link: Path) -> str:

@@ -1,14 +1,16 @@
 """Runs of `tamperlab` from the outside, as a user types them: as root, as an ordinary user, with and without id ranges.
 
 A root process becomes somebody else in the child only (as the emulation tests do); anybody else stays who he is. Runs
-go to a folder of the test's own that this user may write to.
+go to a folder of the test's own that this user may write to. A command ends with the test process, however that ends.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,9 @@ def _mapped() -> None:
     become_ordinary()
 
 
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
 USERS = {"root": _root, "ordinary": become_ordinary, "mapped": _mapped}
 
 
@@ -55,8 +60,13 @@ class Terminal:
             env |= {"HOME": "/nonexistent", "PATH": "/usr/local/bin:/usr/bin:/bin"}
         return subprocess.Popen(
             [sys.executable, "-m", "scenarios.cli", *arguments], cwd=self.runs, env=env, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=USERS[self.user],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=self._prepare,
         )  # fmt: skip
+
+    def _prepare(self) -> None:
+        """In the child: become that user, and die when the test process does (forgotten where a user changes)."""
+        USERS[self.user]()
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
     def type(self, *arguments: str, then: str = "") -> subprocess.CompletedProcess[str]:
         """`tamperlab ARGUMENTS`, to its end. then: what is typed at its prompt."""

@@ -1,9 +1,10 @@
-"""kill -9 in mid-run: of the runner, and nothing is left; of the box, and the run is invalid."""
+"""kill -9 in mid-run: of the runner, and nothing is left; of the box, and the run is invalid. No folder: no run."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -96,3 +97,15 @@ def test_box_killed_in_mid_run_makes_the_run_invalid(terminal: Terminal) -> None
     problems = result["worlds"][0]["problems"]
     assert "the box ended without a last word" in problems
     assert "expected the box to end with status 0, got -9" in problems
+
+
+def test_run_whose_folder_is_removed_ends_at_once(terminal: Terminal) -> None:
+    """Not when the last of its waits is over, which takes minutes in real time; and nothing is left."""
+    process = terminal.start("run", "clayton-2006", "--time-scale", "1")
+    wait_for_event(terminal, process, "flow_seen")
+    watched = watch(descendants(process.pid))
+    shutil.rmtree((terminal.runs / "latest").resolve())
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    wait_for_end(watched)
+    assert process.returncode == 3
+    assert err.startswith("expected the run's folder to stay until the run ends, got "), err

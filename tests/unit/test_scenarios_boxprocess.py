@@ -123,5 +123,13 @@ def test_boxprocess_wait_finds_the_first_event_after_the_last_one(boxes: Any) ->
 def test_boxprocess_wait_ends_when_the_box_does(boxes: Any) -> None:
     """Nobody waits a minute for a box that is gone."""
     box = boxes("pass")
+    write(box.events)
     box.stop()
     assert box.wait_for_event("profile_changed", {}, timeout_s=60, after=0) is None
+
+
+def test_boxprocess_wait_ends_when_the_events_are_removed(boxes: Any) -> None:
+    """Nobody waits a quarter of an hour for what can no longer be read."""
+    box = boxes(READY)
+    with pytest.raises(FileNotFoundError):
+        box.wait_for_event("profile_changed", {}, timeout_s=900, after=0)

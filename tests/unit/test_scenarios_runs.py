@@ -150,3 +150,14 @@ def test_runs_one_that_is_interrupted_stays() -> None:
     folder = run.__enter__()
     fail(run, KeyboardInterrupt())
     assert left() == {folder.name, "latest"}
+
+
+def test_runs_one_whose_folder_is_removed_says_so() -> None:
+    """Whatever file is missed first, there is one reason; another error of the system is left as it is."""
+    missing = FileNotFoundError(2, "No such file or directory", "events.jsonl")
+    with pytest.raises(FileNotFoundError), new_run("kept"):
+        raise missing
+    run = new_run("removed")
+    run.__enter__().rmdir()
+    with pytest.raises(LabError, match=r"got '.*-removed-.*' removed; run it again"):
+        run.__exit__(FileNotFoundError, missing, None)
