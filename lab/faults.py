@@ -31,7 +31,7 @@ from lab.topology import SERVERS_V4, SERVERS_V6, SUBSCRIBERS_V4, SUBSCRIBERS_V6,
 BLACK_HOLE_MTU = 1280
 """Bytes: what IPv6 guarantees, and what many tunnels leave (RFC 8200 section 5)."""
 
-COMMAND_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 30.0
 """Limit for iptables, ip and sysctl (chosen)."""
 
 MODULES_FIX = "sudo modprobe -a xt_conntrack xt_CT xt_TEE ipt_SYNPROXY ip6t_SYNPROXY tcp_diag"

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from lab.errors import LabError
 
-READY_WITHIN_S = 10.0
+READY_WITHIN_S = 30.0
 """Generous: a helper is ready in about 50 ms on an idle machine."""
 
 _SOURCE = Path(__file__).resolve().parent.parent

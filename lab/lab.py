@@ -113,7 +113,7 @@ class Lab:
         self._cleanup.callback(captures.end)
         return captures
 
-    def wait_until_quiet(self, *, timeout_s: float = 5.0) -> None:
+    def wait_until_quiet(self, *, timeout_s: float = 30.0) -> None:
         """Return once no packet is on its way: none is held by a link or by a queue of the box.
 
         LabError: packets were still under way after `timeout_s`.

@@ -24,8 +24,9 @@ from lab.services.base import SYSTEM_PATH, end_process
 
 Family = Literal[4, 6]
 
-CONTROL_TIMEOUT_S = 5.0
-"""Limit for the small programs beside the client: cat, getent (chosen)."""
+CONTROL_TIMEOUT_S = 30.0
+"""Limit for the small programs beside the client: cat, getent. They take milliseconds, but a machine can stand still
+for seconds (chosen)."""
 
 OPENSSL_SETTINGS = Path(__file__).with_name("openssl.cnf")
 """For every client, so that those with OpenSSL say the same on every machine."""

@@ -19,7 +19,7 @@ from lab.services.wireguard import PORT, version
 
 CHILD = Path(__file__).with_name("wireguard_child.py")
 PACKAGE = "wireguard-protocol"
-STARTS_WITHIN_S = 10.0
+STARTS_WITHIN_S = 30.0
 """The child needs a quarter of a second on an idle machine before it tries (chosen)."""
 
 _OUTCOMES = {

@@ -36,7 +36,7 @@ exec "$@"
 
 def id_count(host: Host) -> int:
     """How many user ids exist on this host: 1 in a single-id user namespace, 2**32 - 1 for the machine's root."""
-    uid_map = host.run(["cat", "/proc/self/uid_map"], timeout_s=5).stdout.decode()
+    uid_map = host.run(["cat", "/proc/self/uid_map"], timeout_s=30).stdout.decode()
     return sum(int(line.split()[2]) for line in uid_map.splitlines())
 
 

@@ -34,7 +34,7 @@ from lab.services.postfix_config import DATA, POLICY_PORT, QUEUE, PostfixConfig
 
 PORTS = (25, 465, 587)
 
-DELIVERY_TIMEOUT_S = 10.0
+DELIVERY_TIMEOUT_S = 30.0
 """How long a mail may be under way (chosen; it takes less than 0.1 s, and 30 s to find that a host is gone)."""
 
 # The folders and owners are those of /etc/postfix/postfix-files; Postfix makes what is below them itself.

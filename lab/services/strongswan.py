@@ -50,7 +50,7 @@ swanctl {{ load = {plugins} }}
 # Where strongSwan was built without one of them, another has the same to offer: what is missing it passes over.
 _PLUGINS = "random nonce aes sha1 sha2 hmac kdf pem pkcs1 pkcs8 x509 pubkey constraints openssl drbg"
 
-SWANCTL_TIMEOUT_S = 10.0
+SWANCTL_TIMEOUT_S = 30.0
 """Limit for loading a configuration (chosen; it takes hundredths of a second)."""
 
 

@@ -20,7 +20,7 @@ def measure_bulk(run_dir: Path, profiles: dict[str, float], *, pairs: int, secon
     with bench_lab(run_dir, ["mail"]) as lab:
         server = lab.hosts["mail"]
         server.popen(["iperf3", "-s", "-p", str(IPERF_PORT)], stdout=subprocess.DEVNULL)
-        server.wait_for_port(IPERF_PORT, timeout_s=5)
+        server.wait_for_port(IPERF_PORT, timeout_s=30)
         return measure_in_turn(
             lab, run_dir, what="bulk flow", unit="of plain forwarding", profiles=profiles, pairs=pairs,
             measure=lambda: _throughput_gbit(lab, seconds),

@@ -39,8 +39,8 @@ def measure_connections(
             page_bytes=PAGE_BYTES,
         )
         service.wait_ready()
-        lab.box.run(_CONNTRACK, timeout_s=5).check_returncode()
-        lab.hosts["sim1"].run(_MANY_PORTS, timeout_s=5).check_returncode()
+        lab.box.run(_CONNTRACK, timeout_s=30).check_returncode()
+        lab.hosts["sim1"].run(_MANY_PORTS, timeout_s=30).check_returncode()
         figures = measure_in_turn(
             lab, run_dir, what="new connections", unit="of forwarding with conntrack", profiles=profiles, pairs=pairs,
             measure=lambda: _per_second(lab, seconds),

@@ -50,7 +50,7 @@ def measure_latency(
     """Median and 99th percentile in microseconds over `connections` triggers, one after the other."""
     with bench_lab(run_dir, ["mail"]) as lab:
         lab.hosts["mail"].popen([sys.executable, "-c", _SERVER])
-        lab.hosts["mail"].wait_for_port(PORT, timeout_s=5)
+        lab.hosts["mail"].wait_for_port(PORT, timeout_s=30)
         ended, delays_us = _captured_delays_us(lab, run_dir, connections)
     (end,) = ended
     details = {"triggers": connections, "answered": len(delays_us), "box": end.figures}

@@ -62,7 +62,7 @@ def watch(pids: Iterable[int]) -> list[int]:
     return watched
 
 
-def wait_for_end(pidfds: list[int], timeout_s: float = 10.0) -> None:
+def wait_for_end(pidfds: list[int], timeout_s: float = 30.0) -> None:
     """Return when all the processes watched have ended; fail after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     for fd in pidfds:
@@ -71,7 +71,7 @@ def wait_for_end(pidfds: list[int], timeout_s: float = 10.0) -> None:
         os.close(fd)
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Return when `holds()` is true, looked at every few milliseconds; fail after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not holds():

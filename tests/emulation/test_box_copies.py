@@ -13,7 +13,7 @@ import pytest
 
 from middlebox.packet import ACK, PSH, SYN, Packet, decode, tcp_segment
 from tests.emulation.box_process import BoxProcess, running_box
-from tests.emulation.peers import CLIENT4, SERVER4, Capture, Peers, until
+from tests.emulation.peers import CLIENT4, SERVER4, SLOW_MACHINE_S, Capture, Peers, until
 
 VERSIONS = pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 
@@ -130,7 +130,7 @@ def test_second_request_is_read_where_the_first_one_ended(peers: Peers) -> None:
             say(client, server, BLOCKED)
             with pytest.raises(TimeoutError):
                 client.recv(1)
-            client.settimeout(5)
+            client.settimeout(SLOW_MACHINE_S)
             client.sendall(BLOCKED)
             assert is_reset(client)
         assert figures(box)["valid"] and rule_names(box) == ["name"]
@@ -195,7 +195,7 @@ def test_reload_looks_for_new_words_in_connections_under_way(peers: Peers) -> No
         for host, reset in ((b"another.example", True), (b"blocked.example", False)):
             client, server = peers.connection(7000)
             with client, server:
-                client.settimeout(5 if reset else 0.3)
+                client.settimeout(SLOW_MACHINE_S if reset else 0.3)
                 client.sendall(REQUEST % host)
                 if reset:
                     assert is_reset(client)
@@ -294,7 +294,8 @@ def test_pushed_segment_without_payload_hides_nothing(peers: Peers) -> None:
             assert is_reset(client)
         capture.close()
         found = figures(box)
-        assert (found["packets"], found["valid"]) == (2, True) and rule_names(box) == ["name"]
+        assert found["valid"] and rule_names(box) == ["name"]
+        assert found["packets"] >= 2  # and the client's RST, if an ACK reached it after the box's
 
 
 def test_junk_of_no_connection_is_read_before_what_it_hides(peers: Peers) -> None:

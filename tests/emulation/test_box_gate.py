@@ -13,7 +13,7 @@ import pytest
 from middlebox.decision import Offload
 from middlebox.packet import ACK, PROTOCOL_TCP, PSH, decode, tcp_segment
 from tests.emulation.box_process import BoxProcess, everything_on_7000, running_box
-from tests.emulation.peers import CLIENT4, CLIENT6, SERVER4, SERVER6, Peers, until
+from tests.emulation.peers import CLIENT4, CLIENT6, SERVER4, SERVER6, SLOW_MACHINE_S, Peers, until
 
 VERSIONS = pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 WORDS = range(11)
@@ -143,7 +143,7 @@ def carry(sender: socket.socket, receiver: socket.socket, size: int = 1_000_000)
             pass
         if got < sent:
             got += len(receiver.recv(0x10000))
-    sender.settimeout(5)
+    sender.settimeout(SLOW_MACHINE_S)
 
 
 def elephants(peers: Peers, *, ipv6: bool = False) -> str:

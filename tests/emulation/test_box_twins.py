@@ -10,7 +10,7 @@ import pytest
 
 from middlebox.packet import ACK, PROTOCOL_UDP, PSH, RST, SYN, decode, tcp_segment
 from tests.emulation.box_process import everything_on_7000, running_box
-from tests.emulation.peers import CLIENT4, CLIENT6, SERVER4, SERVER6, Peers, until
+from tests.emulation.peers import CLIENT4, CLIENT6, SERVER4, SERVER6, SLOW_MACHINE_S, Peers, until
 
 PORT = 7000
 PROFILE = f"""
@@ -138,7 +138,7 @@ def test_datagrams_that_wait_together_leave_together_and_one_of_them_is_the_firs
         peers.client.socket(kind, socket.SOCK_DGRAM) as sender,
     ):
         receiver.bind((server, PORT))
-        receiver.settimeout(5)
+        receiver.settimeout(SLOW_MACHINE_S)
         sender.connect((server, PORT))
         inside = peers.box.capture("inside")
         box.process.send_signal(signal.SIGSTOP)

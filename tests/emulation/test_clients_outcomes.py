@@ -206,7 +206,7 @@ def test_clients_in_a_blackhole_time_out(run_dir: Path) -> None:
     """SYNs that vanish give `timeout`."""
     with mail_world(run_dir) as world:
         mail = world.lab.hosts["mail"]
-        assert mail.run(["iptables", "-A", "INPUT", "-p", "tcp", "-j", "DROP"], timeout_s=5).returncode == 0
+        assert mail.run(["iptables", "-A", "INPUT", "-p", "tcp", "-j", "DROP"], timeout_s=30).returncode == 0
         clients = ["smtplib-submission", "curl-implicit-tls", "openssl-smtps"]
         assert world.outcomes(clients, family=4, time_limit_s=PATIENCE_S) == all_are(Outcome.TIMEOUT, clients)
 
@@ -216,7 +216,7 @@ def test_clients_behind_an_icmp_prohibition_say_unreachable(run_dir: Path) -> No
     """ICMP "administratively prohibited" is `unreachable`, although each program has its own words for it."""
     with mail_world(run_dir) as world:
         rule = "-A INPUT -p tcp -j REJECT --reject-with icmp-admin-prohibited"
-        assert world.lab.hosts["mail"].run(["iptables", *rule.split()], timeout_s=5).returncode == 0
+        assert world.lab.hosts["mail"].run(["iptables", *rule.split()], timeout_s=30).returncode == 0
         clients = [*STRICT, "openssl-smtps"]
         assert world.outcomes(clients, family=4) == all_are(Outcome.UNREACHABLE, clients)
 

@@ -93,7 +93,7 @@ def test_captures_follow_a_packet_along_its_way(run_dir: Path) -> None:
     with Lab(IspTopology(), run_dir=run_dir) as lab:
         captures = lab.capture(POINTS)
         captures.wait_ready()
-        lab.hosts["sim1"].run(["ping", "-c", "1", lab.hosts["mail"].ipv4], timeout_s=5)
+        lab.hosts["sim1"].run(["ping", "-c", "1", lab.hosts["mail"].ipv4], timeout_s=30)
         captures.stop()
         seen = [request_in(captures.paths[name]) for name in POINTS]
         assert [record.interface for record in seen] == ["sim1-eth0", "box-eth0", "box-eth1", "mail-eth0"]
@@ -122,7 +122,7 @@ def test_annotated_capture_shows_its_comments_in_tshark(user: str, run_dir: Path
         captures = lab.capture(["mail"])
         captures.wait_ready()
         for address in (lab.hosts["mail"].ipv4, lab.hosts["mail"].ipv6):
-            lab.hosts["sim1"].run(["ping", "-c", "2", "-i", "0.01", address], timeout_s=5)
+            lab.hosts["sim1"].run(["ping", "-c", "2", "-i", "0.01", address], timeout_s=30)
         captures.stop()
     path = captures.paths["mail"]
 
@@ -147,7 +147,7 @@ def test_annotated_capture_keeps_every_byte(run_dir: Path) -> None:
     with Lab(IspTopology(), run_dir=run_dir) as lab:
         captures = lab.capture(["sim1"])
         captures.wait_ready()
-        lab.hosts["sim1"].run(["ping", "-c", "5", "-i", "0.01", lab.hosts["mail"].ipv4], timeout_s=5)
+        lab.hosts["sim1"].run(["ping", "-c", "5", "-i", "0.01", lab.hosts["mail"].ipv4], timeout_s=30)
         captures.stop()
     path = captures.paths["sim1"]
     before = pcapng.read(path)
@@ -167,7 +167,7 @@ def test_captures_with_offloads_hold_large_packets_whole(run_dir: Path) -> None:
         captures.wait_ready()
         mail = lab.hosts["mail"]
         mail.popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
-        mail.wait_for_port(5201, timeout_s=10)
+        mail.wait_for_port(5201, timeout_s=30)
         assert lab.hosts["sim1"].run(["iperf3", "-c", mail.ipv4, "-n", "2M"], timeout_s=20).returncode == 0
         captures.stop()
     records = pcapng.read(captures.paths["sim1"]).records
@@ -182,7 +182,7 @@ def test_captures_without_offloads_show_what_a_wire_would(run_dir: Path) -> None
         captures.wait_ready()
         mail = lab.hosts["mail"]
         mail.popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
-        mail.wait_for_port(5201, timeout_s=10)
+        mail.wait_for_port(5201, timeout_s=30)
         assert lab.hosts["sim1"].run(["iperf3", "-c", mail.ipv4, "-n", "1M"], timeout_s=20).returncode == 0
         captures.stop()
     for path in captures.paths.values():

@@ -95,7 +95,7 @@ def test_fault_black_hole_swallows_what_is_large_until_the_server_probes(
         assert fetch(20.0) is Outcome.FETCHED
         undo()
         assert fetch(20.0) is Outcome.FETCHED
-        routes = world.lab.hosts["transit1"].run(["ip", f"-{family}", "route"], timeout_s=5).stdout
+        routes = world.lab.hosts["transit1"].run(["ip", f"-{family}", "route"], timeout_s=30).stdout
         assert b"mtu" not in routes
 
 
@@ -122,7 +122,7 @@ def test_speechless_hosts_forget_without_a_word(run_dir: Path) -> None:
 
         def connections() -> list[bytes]:
             argv = ["ss", "--no-header", "--tcp", "state", "established"]
-            return [end.run(argv, timeout_s=5).stdout for end in ends]
+            return [end.run(argv, timeout_s=30).stdout for end in ends]
 
         seen: list[list[bytes]] = []
 

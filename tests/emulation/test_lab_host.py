@@ -29,7 +29,7 @@ def host(run_dir: Path) -> Iterator[Host]:
 
 def test_host_program_sees_this_hosts_network_only(host: Host) -> None:
     """A program's interfaces are those of its host."""
-    seen = host.run(["ls", "/sys/class/net"], timeout_s=5).stdout.decode().split()
+    seen = host.run(["ls", "/sys/class/net"], timeout_s=30).stdout.decode().split()
     assert sorted(seen) == ["lo", "mail-eth0"]
 
 
@@ -37,7 +37,7 @@ def test_host_run_gives_status_output_input_environment_and_directory(host: Host
     """Everything that is handed to a program arrives, and everything that it says comes back."""
     script = 'cat; echo "$WORD"; pwd; echo trouble >&2; exit 7'
     done = host.run(
-        ["sh", "-c", script], timeout_s=5, input=b"in\n", env={**os.environ, "WORD": "env"}, cwd=run_dir
+        ["sh", "-c", script], timeout_s=30, input=b"in\n", env={**os.environ, "WORD": "env"}, cwd=run_dir
     )
     assert (done.returncode, done.stderr) == (7, b"trouble\n")
     assert done.stdout.decode().split() == ["in", "env", str(run_dir)]
@@ -66,7 +66,7 @@ def test_host_fresh_ports_are_given_once_and_never_by_the_kernel(host: Host) -> 
     with ThreadPoolExecutor(8) as pool:
         firsts = sorted(pool.map(host.fresh_ports, [5] * 200))
     assert firsts == list(range(firsts[0], firsts[0] + 1000, 5))
-    own = host.run(["cat", "/proc/sys/net/ipv4/ip_local_port_range"], timeout_s=5).stdout.split()
+    own = host.run(["cat", "/proc/sys/net/ipv4/ip_local_port_range"], timeout_s=30).stdout.split()
     assert firsts[-1] + 5 < int(own[0])
 
 

@@ -44,7 +44,7 @@ def test_lab_path_has_as_many_hops_as_asked_for(user: str, run_dir: Path) -> Non
     """The TTL tells the hops: two access routers, the box and two transit routers each take one."""
     with Lab(small(), run_dir=run_dir) as lab:
         for address in (lab.hosts["mail"].ipv4, lab.hosts["mail"].ipv6):
-            said = lab.hosts["sim1"].run([*PING, address], timeout_s=5).stdout.decode()
+            said = lab.hosts["sim1"].run([*PING, address], timeout_s=30).stdout.decode()
             assert "ttl=59 " in said, said
 
 
@@ -54,7 +54,7 @@ def test_lab_traffic_passes_the_box_with_its_sides_as_named(user: str, run_dir: 
     """What subscribers send enters the box inside and leaves it outside, shown by the interfaces' counters."""
     with Lab(small(), run_dir=run_dir) as lab:
         for _ in range(10):
-            lab.hosts["sim1"].run([*PING, lab.hosts["mail"].ipv4], timeout_s=5)
+            lab.hosts["sim1"].run([*PING, lab.hosts["mail"].ipv4], timeout_s=30)
         rows = Path(f"/proc/{lab.box.pid}/net/dev").read_text().splitlines()[2:]
         received = {row.split(":")[0].strip(): int(row.split()[2]) for row in rows}
         assert received[lab.box.inside_interface] >= 10
@@ -68,7 +68,7 @@ def test_lab_stop_ends_every_process_and_leaves_no_node(run_dir: Path) -> None:
     before = {path.name for path in Path("/proc").glob("[0-9]*")}
     with Lab(small(), run_dir=run_dir) as lab:
         sleeper = lab.hosts["mail"].popen(["sleep", "1000"])
-        lab.hosts["mail"].run(["sh", "-c", "setsid setsid sleep 1001 > /dev/null 2>&1 &"], timeout_s=5)
+        lab.hosts["mail"].run(["sh", "-c", "setsid setsid sleep 1001 > /dev/null 2>&1 &"], timeout_s=30)
     assert sleeper.returncode is not None
     after = {path.name for path in Path("/proc").glob("[0-9]*") if is_alive(path)}
     assert after <= before
@@ -89,7 +89,7 @@ def test_lab_names_resolve_in_the_lab_only_and_the_machines_files_come_back(run_
     """Inside, resolv.conf names the lab's DNS and hosts knows only the lab; after it the machine's are there."""
     before = [Path("/etc", name).read_text() for name in ("resolv.conf", "hosts")]
     with Lab(small(), run_dir=run_dir) as lab:
-        seen = lab.hosts["sim1"].run(["cat", "/etc/resolv.conf", "/etc/hosts"], timeout_s=5).stdout.decode()
+        seen = lab.hosts["sim1"].run(["cat", "/etc/resolv.conf", "/etc/hosts"], timeout_s=30).stdout.decode()
         assert "nameserver 203.0.113.53\nnameserver 2001:db8:3::53\n" in seen
         assert before[1] not in seen
     assert [Path("/etc", name).read_text() for name in ("resolv.conf", "hosts")] == before
@@ -104,9 +104,9 @@ def test_lab_facts_are_what_nodes_have(run_dir: Path) -> None:
             for host in (lab.box, lab.hosts["mail"]):
                 if host.name == "mail" and name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
                     continue
-                have = host.run(["cat", path], timeout_s=5).stdout.decode()
+                have = host.run(["cat", path], timeout_s=30).stdout.decode()
                 assert have.split() == value.split(), (host, name)
-        offloads = lab.hosts["mail"].run(["ethtool", "-k", "mail-eth0"], timeout_s=5).stdout.decode()
+        offloads = lab.hosts["mail"].run(["ethtool", "-k", "mail-eth0"], timeout_s=30).stdout.decode()
         assert "tcp-segmentation-offload: off" in offloads
         assert "generic-receive-offload: off" in offloads
         assert lab.facts["links"]["method"] == "none"
@@ -119,11 +119,11 @@ def test_two_labs_at_once_do_not_see_each_other(run_dir: Path) -> None:
     (run_dir / "b").mkdir()
     with Lab(small(), run_dir=run_dir / "a") as a, Lab(small(), run_dir=run_dir / "b") as b:
         server = a.hosts["mail"].popen(["python3", "-m", "http.server", "8000"], stderr=subprocess.DEVNULL)
-        a.hosts["mail"].wait_for_port(8000, timeout_s=10)
+        a.hosts["mail"].wait_for_port(8000, timeout_s=30)
         assert not b.hosts["mail"].listens_on(8000)
         fetch = ["curl", "-s", "-o", "/dev/null", f"http://{a.hosts['mail'].ipv4}:8000/"]
-        assert a.hosts["sim1"].run(fetch, timeout_s=10).returncode == 0
-        assert b.hosts["sim1"].run(fetch, timeout_s=10).returncode == 7, "curl: connection refused"
+        assert a.hosts["sim1"].run(fetch, timeout_s=30).returncode == 0
+        assert b.hosts["sim1"].run(fetch, timeout_s=30).returncode == 7, "curl: connection refused"
         assert server.poll() is None
 
 

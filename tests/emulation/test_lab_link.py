@@ -69,7 +69,7 @@ def test_link_netem_commands_are_understood_by_tc(run_dir: Path) -> None:
     with lab_with(run_dir, {}) as lab:
         spec = LinkSpec(delay_ns=10 * MS, jitter_ns=MS, rate_bits=8_000_000, loss=0.01)
         line = netem_lines("mail", {("mail", "mail-eth0"): spec})[0]
-        done = lab.hosts["mail"].run(line.split(), timeout_s=5)
+        done = lab.hosts["mail"].run(line.split(), timeout_s=30)
         assert done.returncode == 0 or b"qdisc kind is unknown" in done.stderr, done.stderr
 
 
@@ -86,9 +86,9 @@ def test_link_delay_keeps_the_box_free(run_dir: Path) -> None:
     """Links at the box are delayed by its neighbours: its own interfaces have neither qdisc nor queue."""
     with lab_with(run_dir, {"transit": LinkSpec(delay_ns=5 * MS)}) as lab:
         assert 30.0 <= min(round_trips_ms(lab.hosts["sim1"], lab.hosts["mail"].ipv4)) < 33.0
-        assert lab.box.run(["iptables-save", "-t", "mangle"], timeout_s=5).stdout.count(b"NFQUEUE") == 0
+        assert lab.box.run(["iptables-save", "-t", "mangle"], timeout_s=30).stdout.count(b"NFQUEUE") == 0
         for interface in lab.box.interfaces:
-            qdiscs = lab.box.run(["tc", "qdisc", "show", "dev", interface], timeout_s=5).stdout
+            qdiscs = lab.box.run(["tc", "qdisc", "show", "dev", interface], timeout_s=30).stdout
             assert b"netem" not in qdiscs
 
 
@@ -149,7 +149,7 @@ def test_link_bulk_transfer_is_limited_by_the_rate_and_loses_nothing(run_dir: Pa
     with lab_with(run_dir, links) as lab:
         mail = lab.hosts["mail"]
         mail.popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
-        mail.wait_for_port(5201, timeout_s=10)
+        mail.wait_for_port(5201, timeout_s=30)
         argv = ["iperf3", "-J", "-c", mail.ipv4, "-n", "3M"]
         said = json.loads(lab.hosts["sim1"].run(argv, timeout_s=30).stdout)
         assert 17e6 < said["end"]["sum_received"]["bits_per_second"] < 20e6

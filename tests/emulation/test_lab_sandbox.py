@@ -268,7 +268,7 @@ def test_lab_gives_files_of_other_ids_back_to_the_user(subordinate_ids: list[str
         "from lab.lab import Lab; from lab.topology import IspTopology; directory = Path(tempfile.mkdtemp())\n"
         "with Lab(IspTopology(), run_dir=directory) as lab:\n"
         "    script = f'mkdir {directory}/queue; touch {directory}/queue/mail; chown -R 33:33 {directory}/queue'\n"
-        "    assert lab.hosts['mail'].run(['sh', '-ec', script], timeout_s=5).returncode == 0\n"
+        "    assert lab.hosts['mail'].run(['sh', '-ec', script], timeout_s=30).returncode == 0\n"
         "    assert (directory / 'queue' / 'mail').stat().st_uid == 33\n"
         "print(directory)"
     )

@@ -64,7 +64,7 @@ def says(host: Host, port: int, *lines: str) -> str:
     """What a server answers to these lines, sent in clear text and all at once."""
     dialogue = "".join(f"{line}\r\n" for line in lines)
     argv = ["curl", "--silent", "--max-time", "5", f"telnet://{NAME}:{port}"]
-    return host.run(argv, timeout_s=10, input=dialogue.encode()).stdout.decode()
+    return host.run(argv, timeout_s=30, input=dialogue.encode()).stdout.decode()
 
 
 @pytest.mark.sandboxed

@@ -38,7 +38,7 @@ def test_dns_knows_the_labs_names_and_denies_all_others(user: str, run_dir: Path
         sim, mail = world.lab.hosts["sim1"], world.lab.hosts["mail"]
 
         def addresses(database: str, name: str) -> set[str]:
-            return set(sim.run(["getent", database, name], timeout_s=5).stdout.decode().split())
+            return set(sim.run(["getent", database, name], timeout_s=30).stdout.decode().split())
 
         assert mail.ipv4 in addresses("ahostsv4", NAME)
         assert mail.ipv6 in addresses("ahostsv6", NAME)
@@ -126,6 +126,6 @@ def test_imap_reset_when_starttls_is_asked_for_is_a_reset(run_dir: Path) -> None
         mail = world.lab.hosts["mail"]
         world.serve(dovecot.start(mail, run_dir / "imap", certificate=world.certificate, users=USERS))
         rule = "-A INPUT -p tcp --dport 143 -m string --string STARTTLS --algo bm -j REJECT --reject-with tcp-reset"
-        assert mail.run(["iptables", *rule.split()], timeout_s=5).returncode == 0
+        assert mail.run(["iptables", *rule.split()], timeout_s=30).returncode == 0
         assert world.run("curl-imap-starttls", family=4).outcome is Outcome.CONNECTION_RESET
         assert world.run("curl-imaps", family=4).outcome is Outcome.FETCHED
