@@ -96,7 +96,7 @@ class Host:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program on this host to its end; output and errors are kept.
 
-        subprocess.TimeoutExpired (with the output so far): it took longer than `timeout_s`; it was killed.
+        LabError: it took longer than `timeout_s`; it was killed, and all that it had started.
         """
         stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
         process = self.popen(
@@ -105,6 +105,12 @@ class Host:
         with process:
             try:
                 stdout, stderr = process.communicate(input, timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                _kill_group(process)
+                raise LabError(
+                    f"expected {argv[0]} to end on {self.name} within {timeout_s:g} s, got it running still",
+                    "end what else keeps this machine busy, and try again",
+                ) from None
             except BaseException:
                 _kill_group(process)
                 raise
