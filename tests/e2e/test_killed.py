@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -104,7 +103,7 @@ def test_run_whose_folder_is_removed_ends_at_once(terminal: Terminal) -> None:
     process = terminal.start("run", "clayton-2006", "--time-scale", "1")
     wait_for_event(terminal, process, "flow_seen")
     watched = watch(descendants(process.pid))
-    shutil.rmtree((terminal.runs / "latest").resolve())
+    (terminal.runs / "latest").resolve().rename(terminal.runs / "elsewhere")  # at one moment, unlike removing
     _, err = process.communicate(timeout=TIMEOUT_S)
     wait_for_end(watched)
     assert process.returncode == 3

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from middlebox.packet import FIN, SYN, Packet
+from middlebox.packet import ACK, FIN, SYN, Packet
 from scenarios.record import FlowEnds
 from tests.e2e.fields.finished import Connection, Run
 
@@ -59,7 +59,7 @@ class End:
     def acknowledged(self, who: str) -> list[int]:
         """What `who` told the other end that it has, relative to the other's SYN: ACK numbers, by time."""
         start = self.isn("server" if who == "client" else "client")
-        return [(p.ack - start) & 0xFFFFFFFF for p in self.sent_by(who) if not p.flags & SYN]
+        return [(p.ack - start) & 0xFFFFFFFF for p in self.sent_by(who) if p.flags & (SYN | ACK) == ACK]
 
     def sacked(self, who: str) -> list[tuple[int, int]]:
         """The SACK blocks that `who` sent, relative to the other's SYN."""
