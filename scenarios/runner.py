@@ -165,9 +165,13 @@ class Stage:
         place = journey.places[2]
         topology = self._scenario.topology
         hops = topology.hops_before_box if place == journey_map.BOX_INSIDE else topology.hops_after_box
+        return self.loses or journey.seen[place].packet.ttl <= hops
+
+    @property
+    def loses(self) -> bool:
+        """Whether a link of the network loses packets."""
         links = self._scenario.links
-        lossy = any(link.loss for link in (links.access, links.transit, links.server))
-        return lossy or journey.seen[place].packet.ttl <= hops
+        return any(link.loss for link in (links.access, links.transit, links.server))
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -302,7 +306,8 @@ class Running:
     def unfinished(self) -> bool:
         """Whether connections may be left whose ends still send, again and again."""
         runs = (run for play in self.world.plays for run in play.steps)
-        return self._has_faults or any(run.outcome == "timeout" for run in runs)
+        # A client is done when it has its answer; where a FIN was lost, both ends are not.
+        return self._has_faults or self._stage.loses or any(run.outcome == "timeout" for run in runs)
 
     def go_wrong(self, fault: Fault, family: int) -> None:
         """Make a fault happen; it lasts until the world's captures have ended."""
