@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from scenarios.load import load_scenario
 from scenarios.model import Link
-from scenarios.record import MAIN
-from scenarios.runner import link_spec, plans, tidy
+from scenarios.record import MAIN, Play, World
+from scenarios.runner import Running, Stage, link_spec, plans, tidy
 
 
 def test_runner_plans_are_the_scenario_and_its_controls() -> None:
@@ -36,6 +41,28 @@ def test_runner_links_keep_their_units() -> None:
     """Nanoseconds and bits per second, as the lab wants them."""
     spec = link_spec(Link(delay_ns=5_000_000, rate_bits=10_000_000, loss=0.01))
     assert (spec.delay_ns, spec.rate_bits, spec.loss) == (5_000_000, 10_000_000, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("slug", "outcome", "unfinished"),
+    [
+        ("stripper", "clear-text", False),
+        ("stripper", "timeout", True),
+        ("stripper-lossy", "clear-text", True),
+    ],
+)
+def test_runner_ends_are_silenced_where_they_may_still_send(
+    slug: str, outcome: str, unfinished: bool, tmp_path: Path
+) -> None:
+    """After a timeout, and where a FIN may have been lost: nothing may pass behind the box's back when it ends."""
+    scenario = load_scenario(slug)
+    stage: Any = Stage.__new__(Stage)  # of a lab only its scenario is asked
+    stage._scenario = scenario
+    step: Any = SimpleNamespace(outcome=outcome)
+    world = World(MAIN, "", tmp_path, True)
+    world.plays = [Play(4, steps=[step])]
+    running = Running(stage, plans(scenario)[0], None, world, ExitStack())
+    assert running.unfinished is unfinished
 
 
 def test_runner_tidy_keeps_what_the_contract_names(tmp_path: Path) -> None:
