@@ -6,8 +6,8 @@ import pytest
 
 from middlebox.packet import Packet, flag_letters
 from tests.e2e.fields.conftest import FinishedRun
-from tests.e2e.fields.delays import Delay, assert_published, meant_delays_ms
-from tests.e2e.fields.finished import FAMILIES, Connection, options_of
+from tests.e2e.fields.delays import assert_published, delay_of, meant_delays_ms
+from tests.e2e.fields.finished import FAMILIES, Connection, Seen, options_of
 
 SIGNATURE = bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 0])
 QUANTILES_MS = {0: 2.30, 0.05: 2.41, 0.25: 2.50, 0.50: 2.61, 0.75: 2.86, 0.95: 4.14, 1: 30.49}
@@ -46,13 +46,12 @@ def test_henan_reset_has_the_published_fields(
             assert flag_letters(connection.genuine("client")[0].flags) == "PA"
 
 
-def answers(connection: Connection) -> list[tuple[float, Packet, Packet]]:
-    """(milliseconds between them, what was answered, the answer), by the number that an answer acknowledges."""
+def answers(connection: Connection) -> list[tuple[Seen, Seen]]:
+    """What was answered and the answer, which acknowledges it."""
     asked = {
         s.packet.seq + len(s.packet.payload): s for s in connection.seen_genuine("client") if s.packet.payload
     }
-    found = [(asked[s.packet.ack], s) for s in connection.seen_forged("client")]
-    return [((reset.time_ns - a.time_ns) / 1e6, a.packet, reset.packet) for a, reset in found]
+    return [(asked[answer.packet.ack], answer) for answer in connection.seen_forged("client")]
 
 
 @pytest.mark.parametrize("step", MANY)
@@ -66,9 +65,9 @@ def test_henan_delay_has_the_published_quantiles(step: str, finished_run: Finish
         assert connection.forged("server") == []
         found = answers(connection)
         assert len(found) == 200
-        for seen_ms, trigger, reset in found:
-            assert_published_fields(reset, trigger)
-            delays.append(Delay(seen_ms, meant_ms[reset.data]))
+        for trigger, reset in found:
+            assert_published_fields(reset.packet, trigger.packet)
+            delays.append(delay_of(connection, trigger, reset, meant_ms[reset.packet.data]))
     assert_published(delays, QUANTILES_MS)
 
 
