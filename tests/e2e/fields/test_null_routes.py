@@ -12,6 +12,7 @@ from tests.e2e.fields.silence import Passages, assert_all_pass, passages
 
 DURATION_S = {"iran-null": 180.0, "kazakhstan-null": 120.0}
 
+
 def pause_s(sent: Passages) -> float:
     """Between the first two packets, as they came to the box."""
     return (sent[1][0].time_ns - sent[0][0].time_ns) / 1e9
@@ -54,7 +55,7 @@ def test_null_route_ends_when_its_time_is_over(country: str, family: int, finish
     assert 0.9 * duration_s <= pause_s(sent[1:]) < duration_s
     sent = passages(run.connection("long-silence", family))
     assert [(seen.flags, passed) for seen, passed in sent] == [("PA", False), ("A", True), ("A", True)]
-    assert duration_s < pause_s(sent) < 1.2 * duration_s
+    assert duration_s < pause_s(sent) < 1.5 * duration_s
 
 
 @everywhere

@@ -10,7 +10,14 @@ from tests.e2e.fields.silence import Passages, assert_all_pass, passages
 
 LOW, HIGH = 130_000, 150_000
 IDLE_S = 600.0
-FIRST = ("hundred-bytes-first", "tls-first", "connect-first", "proxied-get-first", "socks4-first", "socks5-first")
+FIRST = (
+    "hundred-bytes-first",
+    "tls-first",
+    "connect-first",
+    "proxied-get-first",
+    "socks4-first",
+    "socks5-first",
+)
 TOLERANCE = 0.06
 """Of a rate measured over two seconds in packets of a kilobyte: one packet more or less is three per cent."""
 
@@ -61,7 +68,7 @@ def test_fin_and_rst_do_not_end_it_and_silence_does(finished_run: FinishedRun, f
     assert ("FA" in flags, "R" in flags) == (True, True)
     assert [passed for _, passed in after_rst].count(False) > 10
     later = next(seen for seen, _ in found if seen.time_ns > after_rst[-1][0].time_ns)
-    assert idle_s < (later.time_ns - after_rst[-1][0].time_ns) / 1e9 < 1.2 * idle_s
+    assert idle_s < (later.time_ns - after_rst[-1][0].time_ns) / 1e9 < 1.5 * idle_s
     assert_all_pass(bulk(found)[140:])
     silent = passages(run.connection("short-silence", family))
     hello, later = silent[0][0], silent[1][0]
@@ -110,7 +117,10 @@ def test_tenth_packet_is_the_last_that_is_looked_at(
     run = finished_run("tspu-throttle")
     for family in FAMILIES:
         said = [p.payload for p in run.connection(step, family).genuine("client") if p.payload]
-        assert [b"blocked.example" in payload for payload in said[: packets + 1]] == [*[False] * packets, True]
+        assert [b"blocked.example" in payload for payload in said[: packets + 1]] == [
+            *[False] * packets,
+            True,
+        ]
 
 
 def test_two_records_carry_the_whole_name_in_one_segment(finished_run: FinishedRun) -> None:
