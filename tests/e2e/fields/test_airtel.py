@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from middlebox.packet import flag_letters
+from middlebox.packet import checksum_is_right, flag_letters
 from tests.e2e.fields.conftest import FinishedRun
-from tests.e2e.fields.finished import FAMILIES, RST, Connection, Run, assert_bare
+from tests.e2e.fields.finished import FAMILIES, RST, Connection, Run, assert_bare, options_of
 
 MISSED = 1, 36
 """Of 400 names, 3.7 per cent each: fewer or more come once in two million times by chance."""
@@ -15,7 +15,7 @@ WON_SHARE = 26 / 385, 94 / 385
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("step", ["sni", "host", "naked", "tls-on-80"])
+@pytest.mark.parametrize("step", ["sni", "host", "naked", "tls-on-80", "http-on-443"])
 def test_airtel_sends_one_reset_each_way_with_the_triggers_numbers(
     step: str, family: int, finished_run: FinishedRun
 ) -> None:
@@ -45,13 +45,53 @@ def test_airtel_loses_the_race_to_the_server(step: str, family: int, finished_ru
     assert answered or refused
 
 
-@pytest.mark.parametrize("step", ["two-segments", "other-name", "other-port", "unknown-option", "afterwards"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "two-segments", "other-name", "other-port", "unknown-option", "unknown-option-http", "request-then-hello",
+        "hello-then-hello", "afterwards",
+    ],
+)  # fmt: skip
 def test_airtel_does_not_see(step: str, finished_run: FinishedRun) -> None:
-    """A name in two segments, other names and ports, an option that it does not know; nobody is punished."""
+    """A name in two segments, other names and ports, an option that it does not know, a ClientHello behind an innocent
+    request or name; nobody is punished."""
     for family in FAMILIES:
         connection = finished_run("airtel").connection(step, family)
         assert connection.first_data()
         assert connection.forged("client") + connection.forged("server") == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_airtel_is_not_blind_to_a_request_behind_an_innocent_one(
+    finished_run: FinishedRun, family: int
+) -> None:
+    """Two requests, right behind each other: the second, with the blocked name, is answered."""
+    connection = finished_run("airtel").connection("request-then-request", family)
+    innocent, blocked = connection.genuine("client")
+    assert (b"Host: other.example" in innocent.payload, b"Host: blocked.example" in blocked.payload) == (
+        True,
+        True,
+    )
+    assert [(p.seq, p.ack) for p in connection.forged("server")] == [(blocked.seq, blocked.ack)]
+
+
+def test_airtel_triggers_and_evasions_are_those_of_the_source(finished_run: FinishedRun) -> None:
+    """A wrong checksum is answered; a segment with the whole name in it is not, if it does not end the ClientHello; the
+    packets in front are innocent and wrong too."""
+    run = finished_run("airtel")
+    for family in FAMILIES:
+        for step in ("tls-on-80", "request-then-hello", "request-then-request", "hello-then-hello"):
+            assert not checksum_is_right(run.connection(step, family).first_data().packet)
+        for step in ("request-then-hello", "hello-then-hello"):
+            innocent, hello = [p.payload for p in run.connection(step, family).genuine("client")]
+            assert b"blocked.example" not in innocent
+            assert hello.startswith(b"\x16\x03\x01")
+            assert b"blocked.example" in hello
+        first = run.connection("two-segments", family).first_data().packet.payload
+        assert (len(first), b"blocked.example" in first) == (400, True)
+        for step in ("unknown-option", "unknown-option-http"):
+            p = run.connection(step, family).first_data().packet
+            assert options_of(p) == b"\xfd\x02\x01\x01"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

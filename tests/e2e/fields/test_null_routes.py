@@ -1,4 +1,4 @@
-"""Iran's and Kazakhstan's null routes on the wire, against WOOT21 and GEN-esni (catalogue section 7)."""
+"""Iran's and Kazakhstan's null routes on the wire, against WOOT21, GEN-woot21 and GEN-esni (catalogue section 7)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import pytest
 
 from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES
-from tests.e2e.fields.silence import assert_all_pass, passages
+from tests.e2e.fields.silence import Passages, assert_all_pass, passages
 
 DURATION_S = {"iran-null": 180.0, "kazakhstan-null": 120.0}
+
+
+def pause_s(sent: Passages) -> float:
+    """Between the first two packets, as they came to the box."""
+    return (sent[1][0].time_ns - sent[0][0].time_ns) / 1e9
+
 
 everywhere = pytest.mark.parametrize("family", FAMILIES)
 both = pytest.mark.parametrize("country", sorted(DURATION_S))
@@ -40,21 +46,45 @@ def test_request_with_a_blocked_name_never_gets_through(
 
 @everywhere
 @both
-def test_null_route_is_renewed_by_what_it_drops_and_lets_fin_and_rst_pass(
-    country: str, family: int, finished_run: FinishedRun
-) -> None:
-    """180 s (Iran) and 120 s (Kazakhstan) after the last dropped packet, scaled."""
+def test_null_route_ends_when_its_time_is_over(country: str, family: int, finished_run: FinishedRun) -> None:
+    """180 s (Iran) and 120 s (Kazakhstan), scaled: a tenth less and the packet is dropped, a tenth more and it passes."""
     run = finished_run(country)
     duration_s = DURATION_S[country] * run.result["time_scale"]
-    sent = passages(run.connection("timer", family))
+    sent = passages(run.connection("short-silence", family))
+    assert [(seen.flags, passed) for seen, passed in sent] == [("S", True), ("PA", False), ("A", False)]
+    assert 0.9 * duration_s <= pause_s(sent[1:]) < duration_s
+    sent = passages(run.connection("long-silence", family))
+    assert [(seen.flags, passed) for seen, passed in sent] == [("PA", False), ("A", True), ("A", True)]
+    assert duration_s < pause_s(sent) < 1.5 * duration_s
+
+
+@everywhere
+@both
+def test_null_route_needs_no_answer_of_the_server(
+    country: str, family: int, finished_run: FinishedRun
+) -> None:
+    """A SYN with the number before the request's and the request set it off (WOOT21)."""
+    connection = finished_run(country).connection("short-silence", family)
+    syn, request, _ = connection.genuine("client")
+    assert request.seq == syn.seq + 1
+    assert request.payload.startswith(b"GET ")
+    assert connection.genuine("server") == []
+
+
+@everywhere
+@both
+def test_null_route_is_renewed_by_what_it_drops(country: str, family: int, finished_run: FinishedRun) -> None:
+    """Packets that come more often than the time are dropped for longer than it; in Iran FIN and RST pass (GEN-esni)."""
+    run = finished_run(country)
+    duration_s = DURATION_S[country] * run.result["time_scale"]
+    sent = passages(run.connection("renewed", family))
+    ends_pass = country == "iran-null"
     assert [(seen.flags, passed) for seen, passed in sent] == [
-        ("PA", False), ("A", False), ("A", False), ("A", False), ("FA", True), ("R", True), ("PA", False), ("A", True),
-        ("A", True),
+        ("PA", False), ("A", False), ("A", False), ("FA", ends_pass), ("R", ends_pass), ("PA", False),
     ]  # fmt: skip
     times_s = [seen.time_ns / 1e9 for seen, _ in sent]
-    assert times_s[3] - times_s[0] > duration_s
-    assert max(b - a for a, b in pairwise(times_s[:4])) < duration_s
-    assert times_s[7] - times_s[6] > duration_s
+    assert times_s[2] - times_s[0] > duration_s
+    assert max(b - a for a, b in pairwise(times_s)) < duration_s
 
 
 @everywhere

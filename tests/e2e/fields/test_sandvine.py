@@ -14,7 +14,7 @@ AHEAD = 12_503
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("step", ["bittorrent", "two-segments"])
 def test_sandvine_pair_has_its_offset_and_ip_ids(step: str, family: int, finished_run: FinishedRun) -> None:
-    """Two RSTs back to back at either end: the second 12,503 ahead, IP IDs 4 and 5 behind the packet they answer."""
+    """Two RSTs at either end: the second 12,503 ahead, IP IDs 4 and 5 behind the packet they answer."""
     for connection in finished_run("sandvine").connections(step, family):
         trigger = [p for p in connection.genuine("client") if p.payload][int(step == "two-segments")]
         expected = {"client": trigger.ack, "server": trigger.seq + len(trigger.payload)}
@@ -22,10 +22,23 @@ def test_sandvine_pair_has_its_offset_and_ip_ids(step: str, family: int, finishe
             pair = connection.forged(towards)
             assert_bare(pair)
             assert [flag_letters(p.flags) for p in pair] == ["R", "R"]
-            assert [p.seq - expected[towards] for p in pair] == [0, AHEAD]
+            assert [(p.seq - expected[towards]) & 0xFFFFFFFF for p in pair] == [0, AHEAD]
             if family == 4:
                 assert trigger.ip_id is not None
                 assert [p.ip_id for p in pair] == [(trigger.ip_id + n) % 65536 for n in (4, 5)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sandvine_pairs_are_back_to_back(family: int, finished_run: FinishedRun) -> None:
+    """Nothing stands between the two, as a rule: only a machine that stands still may let a packet in."""
+    apart = []
+    for connection in finished_run("sandvine").connections("bittorrent", family):
+        for towards, side in (("client", connection.inside), ("server", connection.outside)):
+            to_there = [s for s in side if s.packet.dst == connection.forged(towards)[0].dst]
+            first, second = (n for n, seen in enumerate(to_there) if seen.forged)
+            apart.append(second - first)
+    assert len(apart) == 10
+    assert apart.count(1) >= 8
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,9 +12,18 @@ from tests.e2e.fields.finished import FAMILIES, assert_bare
 IP_ID, INITIAL_TTL = 30000, 128
 
 
+APART_S = {"twice": (5, 29), "twice-tls": (27, 29.9), "too-late": (30, 45)}
+"""Between two packets without a connection: 5 to 29 s and it was answered; what is longer is the profile's."""
+
+
+def tos_of(p: Packet) -> int:
+    """The TOS byte, or the traffic class."""
+    return p.data[1] if p.version == 4 else int.from_bytes(p.data[:2], "big") >> 4 & 0xFF
+
+
 def assert_signed(p: Packet, family: int) -> None:
     """What every packet of this box has in common."""
-    assert p.ttl == INITIAL_TTL
+    assert (p.ttl, tos_of(p)) == (INITIAL_TTL, 0)
     if family == 4:
         assert (p.ip_id, p.dont_fragment) == (IP_ID, False)
 
@@ -52,10 +61,26 @@ def test_turkmenistan_resets_a_connection_at_the_client(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_turkmenistan_answers_a_question_with_localhost(finished_run: FinishedRun, family: int) -> None:
-    """A 127.0.0.1 for 300 seconds, flags qr rd ra, 16 bytes behind the question, before the real answer."""
-    connection = finished_run("turkmenistan").connection("question", family)
+@pytest.mark.parametrize("step", sorted(APART_S))
+def test_turkmenistan_packets_without_a_connection_are_so_far_apart(
+    step: str, family: int, finished_run: FinishedRun
+) -> None:
+    """As in the artefact, on the clock of the box's memory."""
+    run = finished_run("turkmenistan")
+    first, second = (s for s in run.connection(step, family).seen_genuine("client") if s.packet.payload)
+    low, high = APART_S[step]
+    assert low <= (second.time_ns - first.time_ns) / 1e9 / run.result["time_scale"] <= high
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("step", ["question", "question-from-outside"])
+def test_turkmenistan_answers_a_question_with_localhost(
+    step: str, finished_run: FinishedRun, family: int
+) -> None:
+    """A 127.0.0.1 for 300 seconds, flags qr rd ra, 16 bytes behind the question, before any real answer."""
+    connection = finished_run("turkmenistan").connection(step, family)
     [p] = connection.forged("client")
+    assert connection.client_is_inside is (step == "question")
     assert_signed(p, family)
     answer, question = DNS(p.payload), DNS(connection.genuine("client")[0].payload)
     assert answer.id == question.id
@@ -64,10 +89,24 @@ def test_turkmenistan_answers_a_question_with_localhost(finished_run: FinishedRu
     record = answer.an[0] if isinstance(answer.an, list) else answer.an
     assert (record.type, record.ttl, record.rdata) == (1, 300, "127.0.0.1")
     assert len(p.payload) == 12 + len(b"\x07blocked\x07example\x00") + 4 + 16
-    assert connection.seen_forged("client")[0].time_ns < connection.seen_genuine("server")[0].time_ns
+    real = connection.seen_genuine("server")
+    assert bool(real) is (step == "question")
+    assert all(connection.seen_forged("client")[0].time_ns < seen.time_ns for seen in real)
 
 
-@pytest.mark.parametrize("step", ["once", "too-late", "two-segments", "other-name", "other-question"])
+@pytest.mark.parametrize(("step", "size"), [("two-segments", 8), ("two-segments-tls", 4)])
+def test_turkmenistan_request_is_cut_where_the_artefact_cuts_it(
+    step: str, size: int, finished_run: FinishedRun
+) -> None:
+    """HTTP behind 8 bytes, TLS behind 4."""
+    for family in FAMILIES:
+        connection = finished_run("turkmenistan").connection(step, family)
+        assert len(connection.first_data().packet.payload) == size
+
+
+@pytest.mark.parametrize(
+    "step", ["once", "too-late", "two-segments", "two-segments-tls", "other-name", "other-question"]
+)
 def test_turkmenistan_does_not_see(step: str, finished_run: FinishedRun) -> None:
     """One packet without a connection, two that are too far apart, a request cut at 8 bytes, other names."""
     for family in FAMILIES:
