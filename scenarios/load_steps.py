@@ -57,8 +57,8 @@ SERVICE_PORTS: Mapping[str, frozenset[int]] = MappingProxyType(
 SMTP_PORT = 25
 """Takes mail without a login (RFC 5321)."""
 
-RAW = "probe-packets"
-"""The client that may stand outside and go to a subscriber."""
+FROM_OUTSIDE = ("probe-packets", "probe-udp")
+"""The clients that may stand outside and go to a subscriber."""
 
 SCRIPTED = "tcp-script"
 """The client that has a `script:`."""
@@ -152,7 +152,7 @@ def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step
 def change_step(reader: Reader, fields: Mapping[str, Node], step: Step, play: Play) -> Step:
     """The step with what these fields say; names checked."""
     may_be_on, may_go_to = play.subscribers, tuple(TARGETS)
-    if (fields["client"].value if "client" in fields else step.client) == RAW:
+    if (fields["client"].value if "client" in fields else step.client) in FROM_OUTSIDE:
         may_be_on = play.hosts
         may_go_to += tuple(f"{name}{SUBSCRIBER_DOMAIN}" for name in play.subscribers)
     port = optional(fields, "port", lambda n: reader.whole(n, 1, 65535, what="a port"), step.port)

@@ -10,6 +10,8 @@ from tests.e2e.fields.silence import Passages, assert_all_pass, assert_silent_be
 
 LAG_S, DURATION_S, THIRD_PLACE_S = 1.0, 120.0, 180.0
 ESNI = 0xFFCE
+WIDE_SLACK_S = 0.4
+"""In which a busy machine may judge a packet later than it was captured (chosen); sixteen seconds by the box's clock."""
 
 
 def trigger_of(run: Run, family: int) -> Seen:
@@ -52,7 +54,7 @@ def test_client_is_cut_off_a_second_after_esni_for_two_minutes(
     assert end_s > LAG_S
     sent = since(trigger, packets_like(run, step, FLAGS[step], family))
     before = since(trigger, [p for p in passages(run.connection("esni", family)) if p[0].flags == "S"])
-    assert_silent_between(LAG_S, end_s, [*before, *sent])
+    assert_silent_between(LAG_S, end_s, [*before, *sent], slack_s=WIDE_SLACK_S)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -81,7 +83,8 @@ def test_others_are_cut_off_likewise(
     assert ESNI in extensions(hello)
     last = more[0] if step == "five-bytes" else first
     sent = [p for p in passages(connection) if p[0].flags == "S" or p[0].time_ns <= last.time_ns]
-    assert_silent_between(LAG_S, duration_s * run.result["time_scale"], since(last, sent))
+    end_s = duration_s * run.result["time_scale"]
+    assert_silent_between(LAG_S, end_s, since(last, sent), slack_s=WIDE_SLACK_S)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

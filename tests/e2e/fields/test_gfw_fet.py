@@ -6,14 +6,21 @@ import pytest
 
 from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection
-from tests.e2e.fields.silence import SLACK_S, assert_all_pass, assert_silent_between, passages, since
+from tests.e2e.fields.silence import assert_all_pass, passages, since
 from tests.property.wu23_algorithm_1 import exemptions
 
 DURATION_S, OTHER_DURATION_S, IDLE_S = 180.0, 120.0, 300.0
 PROBABILITY = 0.263
-LAG_S = 0.0
+WIDE_SLACK_S = 0.3
+"""In which a busy machine may judge a packet later than it was captured (chosen); twenty seconds by the box's clock."""
 EXEMPT = ("six-printable", "half-printable", "long-run", "few-bits", "many-bits", "like-tls", "like-http")
 SHARE_STEPS = ("first", "second", "third", "fourth")
+
+
+def assert_silent_until(end_s: float, found: list[tuple[float, bool]]) -> None:
+    """Nothing passes from the start until then, everything after it; and both were tried."""
+    assert {passed for at_s, passed in found if WIDE_SLACK_S < at_s < end_s - WIDE_SLACK_S} == {False}
+    assert {passed for at_s, passed in found if at_s > end_s + WIDE_SLACK_S} == {True}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -28,10 +35,10 @@ def test_client_is_cut_off_for_three_minutes(finished_run: FinishedRun, family: 
     end_s = DURATION_S * run.result["time_scale"]
     after = since(trigger, [p for p in sent if p[0].time_ns > trigger.time_ns])
     assert {passed for at_s, passed in after if at_s < end_s - 0.2} == {False}
-    before = since(trigger, passages(run.connection("before", family)))
+    assert_all_pass(passages(run.connection("before", family)))
     for step, flags in (("syns", "S"), ("resets", "R")):
         later = [p for p in passages(run.connection(step, family)) if p[0].flags == flags]
-        assert_silent_between(LAG_S, end_s, [*before, *since(trigger, later)])
+        assert_silent_until(end_s, since(trigger, later))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -50,9 +57,7 @@ def test_client_is_cut_off_on_any_port_for_three_minutes_or_two(
     sent = passages(connection)
     assert {passed for seen, passed in sent if seen.time_ns <= trigger.time_ns} == {True}
     syns = since(trigger, [p for p in sent if p[0].flags == "S" and p[0].time_ns > trigger.time_ns])
-    end_s = duration_s * run.result["time_scale"]
-    assert {passed for at_s, passed in syns if SLACK_S < at_s < end_s - SLACK_S} == {False}
-    assert {passed for at_s, passed in syns if at_s > end_s + SLACK_S} == {True}
+    assert_silent_until(duration_s * run.result["time_scale"], syns)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -68,7 +73,7 @@ def test_five_minutes_between_handshake_and_data_change_nothing(
     assert waited_s > IDLE_S * run.result["time_scale"]
     later = [(at_s, ok) for at_s, ok in since(trigger, passages(connection)) if at_s > 0]
     end_s = DURATION_S * run.result["time_scale"]
-    assert {passed for at_s, passed in later if SLACK_S < at_s < end_s - SLACK_S} == {False}
+    assert {passed for at_s, passed in later if WIDE_SLACK_S < at_s < end_s - WIDE_SLACK_S} == {False}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
