@@ -1,7 +1,7 @@
 """What tests of boxes that punish by forging have in common: for how long they do, whatever the machine is busy with.
 
 The box judges a packet between the capture in which it comes and the one in which it goes; a sentence begins between
-the request that earned it and the first forged answer. So both bounds hold however long anything stands still in between.
+the request that earned it and the first forged answer. So both bounds hold however long anything stands still there.
 """
 
 from __future__ import annotations
