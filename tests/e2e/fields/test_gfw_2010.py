@@ -229,6 +229,19 @@ def test_gfw_2010_needs_no_server(step: str, family: int, finished_run: Finished
 
 
 @everywhere
+def test_gfw_2010_does_not_look_at_what_is_acknowledged(finished_run: FinishedRun, family: int) -> None:
+    """A request that acknowledges what the server is far from having said is answered like any other."""
+    connection = finished_run("gfw-2010").connection("wrong-ack", family)
+    request = connection.first_data().packet
+    said = {(p.seq, flag_letters(p.flags)) for p in connection.genuine("server")}
+    assert (connection.isn("server"), "SA") in said
+    assert connection.relative(request) == (1, 500001)
+    for towards in BOTH_ENDS:
+        assert len(by_flags(connection, towards, "R")) == 1
+        assert groups_of_three(connection, towards)
+
+
+@everywhere
 def test_gfw_2010_overlaps_differ_in_their_order_only(finished_run: FinishedRun, family: int) -> None:
     """Both steps send the same segments to the same places; only which of the two versions comes first differs."""
     run = finished_run("gfw-2010")
