@@ -136,18 +136,17 @@ def test_gfw_2010_copies_look_at_ipv4_only(finished_run: FinishedRun) -> None:
         assert connection.forged("client") + connection.forged("server") == []
 
 
-def test_gfw_2010_window_counts_two_a_block_on_each_side(finished_run: FinishedRun) -> None:
-    """A group to the client, the next number to the server: each side sees every second number, and none is left out.
-    Server port 93 goes on where 80 is, as both are the same modulo 13."""
+@everywhere
+def test_gfw_2010_window_of_the_group_to_the_server_is_the_next_one(
+    finished_run: FinishedRun, family: int
+) -> None:
+    """Each block takes two numbers of its node, one for each side. Server ports 80 and 93 are one node."""
     run = finished_run("gfw-2010")
-    blocked = [
-        run.connection(step, f) for f in FAMILIES for step in ("even-port", "split", "pretended-handshake")
-    ]
-    assert {c.ends.server_port for c in blocked} == {80, 93}
-    to_client, to_server = windows(blocked, "client"), windows(blocked, "server")
-    assert len(to_client) >= len(blocked)
-    assert to_client == [FIRST_WINDOW + 2 * n for n in range(len(to_client))]
-    assert to_server == [FIRST_WINDOW + 1 + 2 * n for n in range(len(to_client))]
+    blocked = [run.connection(step, family) for step in ("even-port", "split", "pretended-handshake")]
+    assert [c.ends.server_port for c in blocked] == [80, 80, 93]
+    for connection in blocked:
+        to_client, to_server = (groups_of_three(connection, end)[0][0].window for end in BOTH_ENDS)
+        assert to_server == to_client + 1
 
 
 def test_gfw_2010_nodes_count_for_themselves(finished_run: FinishedRun) -> None:
