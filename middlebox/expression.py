@@ -18,6 +18,8 @@ NAMES = frozenset(
         "index",
         "sport",
         "dport",
+        "client_port",
+        "server_port",
         "seq",
         "draw",
         "group_draw",
@@ -29,8 +31,8 @@ NAMES = frozenset(
     }
 )
 """window, ttl, seq, sport, dport: of the forged packet itself, in the order window, ttl, seq, ip_id, so that each can
-use the ones before it; index: its place in the group, from 0; draw: a random number 0..65535 of its own; group_draw:
-one that all packets of the group share, towards one end."""
+use the ones before it; client_port, server_port: of its connection; index: its place in the group, from 0; draw: a
+random number 0..65535 of its own; group_draw: one that all packets of the group share, towards one end."""
 
 MAX_LEFT_SHIFT = 64
 """Shifting left by more, or by what is drawn, would make numbers that no memory holds (chosen)."""

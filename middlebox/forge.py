@@ -66,10 +66,10 @@ class Forger:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._counters: dict[tuple[int, str, int], int] = {}
+        self._counters: dict[tuple[int, int], int] = {}
 
     def start_over(self) -> None:
-        """Counters of looks that are no longer in force are forgotten."""
+        """Counters of profiles that are no longer in force are forgotten."""
         self._counters.clear()
 
     def segments(self, look: Look, occasion: Occasion, direction: Direction) -> list[Forged]:
@@ -91,8 +91,8 @@ class Forger:
         trigger = occasion.trigger
         src, sport, dst, dport = occasion.flow.ends(direction)
         expected_seq, expected_ack = expected_numbers(occasion, direction)
-        values = self._values(trigger, sport, dport, index, group_draw)
-        window = self._number(look, "window", look.window, values, trigger.window) & 0xFFFF
+        values = self._values(occasion, direction, index, group_draw)
+        window = self._number(look.window, values, trigger.window) & 0xFFFF
         values["window"] = window
         ttl = self._ttl(look, values, trigger)
         offset = look.seq_offsets[min(index, len(look.seq_offsets) - 1)]
@@ -108,7 +108,7 @@ class Forger:
             flags=look.flags,
             window=window,
             ttl=ttl,
-            ip_id=self._number(look, "ip_id", look.ip_id, values, trigger.ip_id or 0) & 0xFFFF,
+            ip_id=self._number(look.ip_id, values, trigger.ip_id or 0) & 0xFFFF,
             dont_fragment=look.dont_fragment,
             tos=look.tos,
             options=look.options,
@@ -126,7 +126,7 @@ class Forger:
             case SeqFrom.TRIGGER_ACK:
                 return occasion.trigger.ack
             case number:
-                return self._number(look, "seq", number, values, occasion.trigger.seq)
+                return self._number(number, values, occasion.trigger.seq)
 
     def _ack(self, look: Look, occasion: Occasion, values: dict[str, int], expected: int) -> int:
         match look.ack:
@@ -139,14 +139,21 @@ class Forger:
             case AckFrom.ZERO:
                 return 0
             case number:
-                return self._number(look, "ack", number, values, occasion.trigger.ack)
+                return self._number(number, values, occasion.trigger.ack)
 
-    def _values(self, trigger: Packet, sport: int, dport: int, index: int, group_draw: int) -> dict[str, int]:
+    def _values(
+        self, occasion: Occasion, direction: Direction, index: int, group_draw: int
+    ) -> dict[str, int]:
         """What an expression can name, as far as it is known before the packet's own fields."""
+        trigger = occasion.trigger
+        _, sport, _, dport = occasion.flow.ends(direction)
+        from_client = direction is Direction.CLIENT_TO_SERVER
         return {
             "index": index,
             "sport": sport,
             "dport": dport,
+            "client_port": sport if from_client else dport,
+            "server_port": dport if from_client else sport,
             "group_draw": group_draw,
             "trigger_sport": trigger.sport,
             "trigger_dport": trigger.dport,
@@ -157,10 +164,13 @@ class Forger:
         }
 
     def _ttl(self, look: Look, values: dict[str, int], trigger: Packet) -> int:
-        values["ttl"] = max(0, min(255, self._number(look, "ttl", look.ttl, values, trigger.ttl)))
+        values["ttl"] = max(0, min(255, self._number(look.ttl, values, trigger.ttl)))
         return values["ttl"]
 
-    def _number(self, look: object, name: str, number: Number, values: dict[str, int], copied: int) -> int:
+    def _number(
+        self, number: Number, values: dict[str, int], copied: int, owner: object | None = None
+    ) -> int:
+        """One number. owner: whose a counter is that is no part of the profile."""
         match number:
             case Constant(value):
                 return value
@@ -173,7 +183,7 @@ class Forger:
             case Counter(start, step, modulo, "group"):
                 return (start + step * values["index"]) % modulo
             case Counter(start, step, modulo, _, each, of):
-                key = (id(look), name, 0 if of is None else of.evaluate(values))
+                key = (id(number if owner is None else owner), 0 if of is None else of.evaluate(values))
                 value = self._counters.get(key, start % modulo)
                 if each == "group" and values["index"]:
                     return (value - step) % modulo  # the first of the group has moved it on
@@ -182,7 +192,7 @@ class Forger:
 
     def draw(self, number: Number, *, of: object) -> int:
         """A number that belongs to no packet, such as a rate or a lifetime; counters are those of `of`."""
-        return self._number(of, "", number, {"index": 0}, 0)
+        return self._number(number, {"index": 0}, 0, of)
 
     def datagram(self, look: Look, occasion: Occasion, direction: Direction, payload: bytes) -> list[Forged]:
         """`look.count` UDP datagrams with this payload that travel in `direction`; fields of TCP mean nothing."""
@@ -212,14 +222,14 @@ class Forger:
     def _packets(
         self, look: Look, occasion: Occasion, direction: Direction, protocol: int, body: bytes
     ) -> list[Forged]:
-        src, sport, dst, dport = occasion.flow.ends(direction)
+        src, _, dst, _ = occasion.flow.ends(direction)
         send_at_ns = occasion.now_ns + self.delay_ns(look.delay, occasion.luck)
         group_draw = self._rng.randrange(1 << 16)
         forged = []
         for index in range(look.count):
-            values = self._values(occasion.trigger, sport, dport, index, group_draw)
+            values = self._values(occasion, direction, index, group_draw)
             ttl = self._ttl(look, values, occasion.trigger)
-            ip_id = self._number(look, "ip_id", look.ip_id, values, occasion.trigger.ip_id or 0) & 0xFFFF
+            ip_id = self._number(look.ip_id, values, occasion.trigger.ip_id or 0) & 0xFFFF
             header = wire.ip_header(
                 src,
                 dst,

@@ -138,8 +138,11 @@ def _read_number_mapping(reader: ProfileReader, node: Node, low: int, high: int)
 
 
 def _read_counter(reader: ProfileReader, node: Node, low: int, high: int) -> Counter:
+    """The counter that stands here: the same one to every look that takes it over."""
+    if (known := reader.counters.get(id(node))) is not None:
+        return known
     fields = reader.mapping(node, (), ("start", "step", "modulo", "per", "each", "of"))
-    counter = Counter(
+    counter = reader.counters[id(node)] = Counter(
         start=optional(fields, "start", lambda n: reader.whole(n, low, high), low),
         step=optional(fields, "step", lambda n: reader.whole(n, -high, high), 1),
         modulo=optional(fields, "modulo", lambda n: reader.whole(n, 1, high + 1), high + 1),
@@ -156,7 +159,16 @@ def _read_counter(reader: ProfileReader, node: Node, low: int, high: int) -> Cou
 
 
 _KNOWN_BEFORE = frozenset(
-    {"sport", "dport", "trigger_sport", "trigger_dport", "trigger_ttl", "trigger_ip_id"}
+    {
+        "client_port",
+        "server_port",
+        "sport",
+        "dport",
+        "trigger_sport",
+        "trigger_dport",
+        "trigger_ttl",
+        "trigger_ip_id",
+    }
 )
 """What can choose among counters: numbers that are there before any field of the packet is."""
 
@@ -168,7 +180,7 @@ def _read_choice(reader: ProfileReader, node: Node) -> Expression | None:
     except (ValueError, RecursionError, MemoryError):
         expression = None
     if expression is None or not expression.names <= _KNOWN_BEFORE:
-        reader.problem(node, f"arithmetic over {either(sorted(_KNOWN_BEFORE))}", "write trigger_dport % 13")
+        reader.problem(node, f"arithmetic over {either(sorted(_KNOWN_BEFORE))}", "write server_port % 13")
         return None
     return expression
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from middlebox.look import Counter
 from middlebox.profile import CHOSEN
 from middlebox.reader import Reader
 from middlebox.yamlsource import Node, SourceError, either, nearest
@@ -17,12 +18,14 @@ class ProfileReader(Reader):
     """A Reader that also writes down which source each cited value has.
 
     cited: path of a value -> key of its source, None where none covers it
+    counters: id of a node of this tree -> the counter that is written there
     """
 
     def __init__(self, path: str, text: str, error: type[SourceError]) -> None:
         super().__init__(path, text, error)
         self.cited: dict[str, str | None] = {}
         self.lines: dict[str, int] = {}
+        self.counters: dict[int, Counter] = {}
 
     def cite(self, node: Node) -> None:
         """Every scalar at or below this node is a statement about a real system."""

@@ -44,6 +44,7 @@ class Counter:
     `per` says what has a counter of its own: the whole box, or each forged group (`group`: start, start+step, ...
     within one answer to one trigger). `each`: what moves it on, every packet or every group, whose packets then share
     the number. `of`: a number that chooses among many counters that all begin at `start`; None: there is one.
+    A counter goes by its identity: what is written once in a file is one counter, in however many looks it is.
     """
 
     start: int

@@ -11,6 +11,18 @@ from pathlib import Path
 from tests.e2e.conftest import TIMEOUT_S, Terminal
 from tests.emulation.conftest import wait_for_end, wait_until, watch
 
+WAITS_FOR_MINUTES = """
+scenario: waits
+purpose: when its only step is over, it waits for the twenty minutes of a sentence to pass
+middlebox: {profile: clayton-2006}
+services: {web: nginx}
+steps:
+  - {on: sim1, client: probe-http, to: web.example, path: "/?falun"}
+  - {wait: {event: residual_ended, timeout: 25min}}
+expect: [{step: probe-http, outcome: connection-reset}]
+controls: [no-middlebox]
+"""
+
 
 def descendants(pid: int) -> dict[int, str]:
     """pid -> command line of every process below `pid`, as this PID namespace sees them."""
@@ -100,8 +112,9 @@ def test_box_killed_in_mid_run_makes_the_run_invalid(terminal: Terminal) -> None
 
 def test_run_whose_folder_is_removed_ends_at_once(terminal: Terminal) -> None:
     """Not when the last of its waits is over, which takes minutes in real time; and nothing is left."""
-    process = terminal.start("run", "clayton-2006", "--time-scale", "1")
-    wait_for_event(terminal, process, "flow_seen")
+    (terminal.runs / "waits.yaml").write_text(WAITS_FOR_MINUTES)
+    process = terminal.start("run", "waits.yaml")
+    wait_for_event(terminal, process, "residual_started")
     watched = watch(descendants(process.pid))
     (terminal.runs / "latest").resolve().rename(terminal.runs / "elsewhere")  # at one moment, unlike removing
     _, err = process.communicate(timeout=TIMEOUT_S)

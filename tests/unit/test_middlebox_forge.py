@@ -154,6 +154,33 @@ def test_counter_each_group_is_shared_by_the_packets_of_an_answer_and_of_chooses
     assert seen == [[1980] * 3, [1981] * 3, [1980] * 3, [1981] * 3, [1982] * 3, [1983] * 3]
 
 
+def test_counter_in_two_looks_is_one_counter_and_two_alike_are_two() -> None:
+    """What a node says while it punishes counts on from its block (GFWREV); a counter written again is another one."""
+    forger = Forger(Random(1))
+    node, another = Counter(1980, 1, 65536, "box", "group"), Counter(1980, 1, 65536, "box", "group")
+    looks = [Look(count=3, window=node), Look(window=node), Look(window=another)]
+    seen = [
+        p.window
+        for look in looks
+        for f in forger.segments(look, occasion(), TO_CLIENT)
+        if (p := decode(f.data))
+    ]
+    assert seen == [1980, 1980, 1980, 1981, 1980]
+
+
+@pytest.mark.parametrize("said_by", [TO_SERVER, TO_CLIENT])
+@pytest.mark.parametrize("direction", [TO_SERVER, TO_CLIENT])
+def test_ports_of_the_connection_are_the_same_whoever_speaks(
+    direction: Direction, said_by: Direction
+) -> None:
+    """Both directions of a connection go to the same node (GFWREV), so its ports must not change places."""
+    look = Look(
+        window=Computed(parse_expression("client_port")), ip_id=Computed(parse_expression("server_port"))
+    )
+    (p,) = forge(look, occasion(segment(said_by)), direction)
+    assert (p.window, p.ip_id) == (40000, 587)
+
+
 def test_group_draw_is_thrown_once_for_all_packets_of_an_answer() -> None:
     """A group whose TTL starts anywhere and then rises by one (net4people #511)."""
     look = Look(count=3, ttl=Computed(parse_expression("30 + group_draw % 200 + index")))

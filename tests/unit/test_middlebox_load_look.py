@@ -23,6 +23,14 @@ from middlebox.packet import ACK, RST
 from middlebox.profile import Reset
 from tests.unit.yaml_files import RULES, look_of, profile
 
+SHARED = """
+  - name: r
+    when: tcp
+    look: {window: {counter: {start: 7}}, ip_id: {counter: {start: 9}}}
+    do: [{reset: {towards: both, to_client: {seq: copied}}}]
+    residual: {key: [client_ip], for: 1s, do: [{reset: {look: {ip_id: {counter: {start: 9}}}}}]}
+"""
+
 
 @pytest.mark.parametrize(
     ("written", "field", "value"),
@@ -48,9 +56,9 @@ from tests.unit.yaml_files import RULES, look_of, profile
         ("window: {counter: {start: 1980, per: group}}", "window", Counter(1980, 1, 65536, "group")),
         ("window: {counter: {start: 1, step: 2, modulo: 100}}", "window", Counter(1, 2, 100, "box")),
         (
-            "window: {counter: {start: 1980, each: group, of: trigger_dport % 13}}",
+            "window: {counter: {start: 1980, each: group, of: server_port % 13}}",
             "window",
-            Counter(1980, 1, 65536, "box", "group", parse_expression("trigger_dport % 13")),
+            Counter(1980, 1, 65536, "box", "group", parse_expression("server_port % 13")),
         ),
         ("ack: trigger-seq", "ack", AckFrom.TRIGGER_SEQ),
         ("window: group_draw % 5 + index", "window", Computed(parse_expression("group_draw % 5 + index"))),
@@ -98,3 +106,16 @@ rules:
     assert action.look_to_client == Look(ttl=Constant(1), window=Constant(2), tos=3, ip_id=Constant(4))
     assert action.look_to_server is None
     assert look_of(loaded, rule=1) == Look(ttl=Constant(1), window=Constant(1), tos=1, ip_id=Constant(1))
+
+
+def test_counter_written_once_is_the_same_in_every_look_that_takes_it_over(tmp_path: Path) -> None:
+    """A rule's look reaches the looks for both ends and those of its residual; a counter written there is its own."""
+    [rule] = profile(tmp_path, f"rules:{SHARED}").rules
+    [reset] = [action for action in rule.do if isinstance(action, Reset)]
+    assert rule.residual is not None
+    [later] = [action for action in rule.residual.do if isinstance(action, Reset)]
+    assert reset.look_to_client is not None
+    assert isinstance(reset.look.window, Counter)
+    assert reset.look_to_client.window is later.look.window is reset.look.window
+    assert later.look.ip_id == reset.look.ip_id
+    assert later.look.ip_id is not reset.look.ip_id

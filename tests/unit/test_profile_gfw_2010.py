@@ -1,30 +1,27 @@
-"""Types 2 and 2a at windows that a run does not reach: the rest of the catalogue's vectors (section 13)."""
+"""The copies of gfw-2010 with which a scenario shows windows that are certain, and some that a run does not reach."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from middlebox.load import load_profile
-from middlebox.look import Constant
-from middlebox.profile import Reset
-from tests.unit.test_middlebox_forge import TO_CLIENT, forge, occasion
+from middlebox.load import PROFILES
+
+COPIES = Path(__file__).parents[2] / "scenarios" / "gfw-2010"
 
 
-@pytest.mark.parametrize(
-    ("rule", "window", "ip_id", "ttl"),
-    [
-        ("type-2", 3293, 22726, 77),
-        ("type-2", 5041, 2, 97),
-        ("type-2", 5042, 65525, 98),
-        ("type-2a", 1980, 37405, 108),
-        ("type-2a", 5042, 57651, 98),
-    ],
-)
-def test_gfw_2010_window_gives_ip_id_and_ttl(rule: str, window: int, ip_id: int, ttl: int) -> None:
-    """The IP ID overflows between windows 5041 and 5042, as was observed in 2010 (GFWREV)."""
-    [found] = [r for r in load_profile("gfw-2010").rules if r.name == rule]
-    [reset] = [action for action in found.do if isinstance(action, Reset)]
-    packets = forge(replace(reset.look, window=Constant(window)), occasion(), TO_CLIENT)
-    assert {(p.window, p.ip_id, p.ttl) for p in packets} == {(window, ip_id, ttl)}
+@pytest.mark.parametrize("start", [1980, 3293, 5041])
+def test_gfw_2010_copy_differs_in_where_it_counts_from_and_in_ipv4(start: int) -> None:
+    """What a copy shows on the wire is the shipped profile's, but for name and title, `ip`, and the first number."""
+    expected = (PROFILES / "gfw-2010.yaml").read_text(encoding="utf-8").partition("profile:")[2]
+    for shipped, copied, times in (
+        (" gfw-2010\n", f" gfw-2010-from-{start}\n", 1),
+        ("Firewall of 2010\n", f"Firewall of 2010, IPv4 only, its counters from {start}\n", 1),
+        ("when: {value: http.", "when: {value: ip and http.", 4),
+        ("start: {value: 1980,", f"start: {{value: {start},", 2),
+    ):
+        assert expected.count(shipped) == times
+        expected = expected.replace(shipped, copied)
+    copy = (COPIES / f"from-{start}.yaml").read_text(encoding="utf-8")
+    assert copy.partition("profile:")[2] == expected
