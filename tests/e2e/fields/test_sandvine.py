@@ -34,7 +34,7 @@ def test_sandvine_pair_has_its_offset_and_ip_ids(step: str, family: int, finishe
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sandvine_pairs_are_back_to_back(family: int, finished_run: FinishedRun) -> None:
-    """Nothing stands between the two, and no time passes, in most of the pairs: the machine may stand still in others."""
+    """Nothing is between the two, and no time passes, in most of the pairs: in others the machine may stand still."""
     between, apart_s = [], []
     for connection in finished_run("sandvine").connections("bittorrent", family):
         for towards, side in (("client", connection.inside), ("server", connection.outside)):

@@ -9,7 +9,6 @@ from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, options_of
 from tests.e2e.fields.silence import assert_all_pass, passages
 
-
 SERVER_LINK_S = 0.02
 """What the scenario's link to the server takes each way: a reset that had not been there would come sooner."""
 
@@ -101,8 +100,8 @@ def test_http_answer_becomes_a_redirect(finished_run: FinishedRun, family: int) 
     "step", ["other-name", "other-host", "afterwards", "asks-from-outside", "answers-outside"]
 )
 def test_others_are_let_alone(step: str, family: int, finished_run: FinishedRun) -> None:
-    """Neither end's packets are changed, before and after somebody was hit, nor what a client outside gets from a server
-    inside."""
+    """Neither end's packets are changed, before and after somebody was hit, nor what a client outside is
+    answered."""
     connection = finished_run("tspu-rst").connection(step, family)
     assert_all_pass(passages(connection), passages(connection, "server"))
     assert connection.forged("client") + connection.forged("server") == []
