@@ -39,13 +39,15 @@ def replaced(connection: Connection) -> list[tuple[Packet, Packet]]:
 def test_next_server_packet_becomes_a_reset(step: str, family: int, finished_run: FinishedRun) -> None:
     """The same packet but for its flags: one packet, the one behind the ClientHello."""
     connection = finished_run("tspu-rst").connection(step, family)
-    [(before, made)] = replaced(connection)
+    (before, made), *moved = replaced(connection)
     hello = connection.first_data()
     after = [s.packet for s in connection.seen_genuine("server") if s.time_ns > hello.time_ns]
     assert before == after[0]
     assert_same_header(before, made)
     assert flag_letters(made.flags) == "RA"
     assert connection.relative(made) == (1, 1 + len(hello.packet.payload))
+    # Only if that packet had data are there others, with their numbers moved.
+    assert not any("R" in flag_letters(p.flags) for _, p in moved)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,7 +80,7 @@ def test_request_itself_passes_and_the_server_is_told_nothing(finished_run: Fini
         connection.first_data().packet.payload
     )
     assert run.outcome("sni", family) == "connection-reset"
-    [reset] = connection.seen_forged("client")
+    reset = connection.seen_forged("client")[0]
     assert (reset.time_ns - connection.first_data().time_ns) / 1e9 > 2 * SERVER_LINK_S
 
 
