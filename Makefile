@@ -11,7 +11,7 @@ BIN := .venv/bin
 # More workers than cores: a lab spends most of its time waiting for its own links.
 WORKERS ?= 4
 
-.PHONY: help setup setup-servers scenarios test test-deep lint bench shell doctor clean
+.PHONY: help setup setup-servers scenarios test test-deep test-values lint bench shell doctor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub(/%/, "<name>", $$1); printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,10 @@ test: ## every test but the deep ones: unit, property, emulation, end to end
 test-deep: ## the long ones: hundreds of thousands of generated packets
 	@$(SETUP) core servers test
 	@exec scripts/reachable.sh $(BIN)/pytest -n $(WORKERS) --dist worksteal -m deep $(ARGS)
+
+test-values: ## half an hour: change each value that has a source; does a capture show it? (ARGS=gfw-2010: of one profile)
+	@$(SETUP) core servers test
+	@exec scripts/reachable.sh $(BIN)/python scripts/mutate_profiles.py $(ARGS)
 
 lint: ## style, types, who imports whom, sizes
 	@$(SETUP) core dev

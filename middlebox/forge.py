@@ -40,6 +40,8 @@ class Occasion:
     """What set a rule off. `passes`: whether the trigger goes on to its receiver, and so counts as sent.
 
     `ahead`: by direction, how far what was forged on this occasion has moved the numbers that its receiver expects.
+    `luck`: the one share by which all delays of this occasion are drawn, as soon as one is: what several injectors make
+    of one packet is late together, so that the first of it comes as it was measured.
     """
 
     trigger: Packet
@@ -48,6 +50,7 @@ class Occasion:
     now_ns: int
     passes: bool
     ahead: list[int] = field(default_factory=lambda: [0, 0])
+    luck: list[float] = field(default_factory=list)
 
 
 ICMP_QUOTE_BYTES = 28
@@ -71,7 +74,7 @@ class Forger:
 
     def segments(self, look: Look, occasion: Occasion, direction: Direction) -> list[Forged]:
         """`look.count` packets that travel in `direction`, as if the end on that side had sent them."""
-        send_at_ns = occasion.now_ns + self.delay_ns(look.delay)
+        send_at_ns = occasion.now_ns + self.delay_ns(look.delay, occasion.luck)
         group_draw = self._rng.randrange(1 << 16)
         forged: list[Forged] = []
         for index in range(look.count):
@@ -210,7 +213,7 @@ class Forger:
         self, look: Look, occasion: Occasion, direction: Direction, protocol: int, body: bytes
     ) -> list[Forged]:
         src, sport, dst, dport = occasion.flow.ends(direction)
-        send_at_ns = occasion.now_ns + self.delay_ns(look.delay)
+        send_at_ns = occasion.now_ns + self.delay_ns(look.delay, occasion.luck)
         group_draw = self._rng.randrange(1 << 16)
         forged = []
         for index in range(look.count):
@@ -230,10 +233,14 @@ class Forger:
             forged.append(Forged(header + body, send_at_ns + index * look.spacing_ns))
         return forged
 
-    def delay_ns(self, delay: int | Quantiles) -> int:
+    def delay_ns(self, delay: int | Quantiles, luck: list[float] | None = None) -> int:
+        """luck: draw by this share; where there is none yet, it is drawn now and kept."""
         if isinstance(delay, int):
             return delay
-        return quantile(delay, self._rng.random())
+        luck = [] if luck is None else luck
+        if not luck:
+            luck.append(self._rng.random())
+        return quantile(delay, luck[0])
 
 
 def quantile(distribution: Quantiles, share: float) -> int:

@@ -164,6 +164,9 @@ def read_profile(reader: ProfileReader, root: Node, extra_keys: tuple[str, ...] 
     sources = optional(fields, "sources", lambda n: _read_sources(reader, n), ())
     body = {key: node for key, node in fields.items() if key not in ("sources", *extra_keys)}
     resolve_sources(reader, replace(root, value=body), [source.key for source in sources])
+    for key in ("placement", "ports"):
+        if key in body:
+            reader.cite(body[key])
     placements = {placement.value: placement for placement in Placement}
     placement = optional(
         body, "placement", lambda n: placements[reader.word(n, placements)], Placement.IN_PATH

@@ -45,6 +45,9 @@ from middlebox.yamlsource import Node, either, nearest
 IN_PATH_ONLY = ("drop", "rewrite", "throttle", "delay", "redirect")
 """What a tap with an injector cannot do."""
 
+_NOT_ON_THE_WIRE = ("log", "mark", "unmark")
+"""How a profile does something is no statement about the real system."""
+
 BURST_BYTES = 16 * 1024
 """A throttle's bucket unless it says otherwise: a dozen full segments (chosen)."""
 
@@ -135,6 +138,9 @@ class ActionReader:
             can = [word for word in self.actions if word not in IN_PATH_ONLY]
             then = f"write placement: in-path, or take the {name} out"
             reader.problem(at, f"an action that an on-path box can take, {either(can)}", then)
+        if name not in _NOT_ON_THE_WIRE:
+            # That it is this action, towards these ends: what it says besides is cited by itself.
+            reader.cite_as(node.path, parameters if parameters.source else node)
         return self.actions[name](parameters)
 
     # --- forged TCP segments ---

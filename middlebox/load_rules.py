@@ -75,7 +75,7 @@ class _RuleReader:
         )
         if "look" in fields:
             self.look = self.look | look_fields(reader, fields["look"])
-        for key in ("when", "probability"):
+        for key in ("when", "probability", "direction"):
             if key in fields:
                 reader.cite(fields[key])
         rule = Rule(

@@ -28,8 +28,12 @@ class ProfileReader(Reader):
         """Every scalar at or below this node is a statement about a real system."""
         for leaf in _walk(node):
             if leaf.scalar is not None:
-                self.cited[leaf.path] = leaf.source
-                self.lines[leaf.path] = leaf.line
+                self.cite_as(leaf.path, leaf)
+
+    def cite_as(self, path: str, node: Node) -> None:
+        """What this node says as a whole is a statement about a real system, and `path` is what it is called."""
+        self.cited[path] = node.source
+        self.lines[path] = node.line
 
 
 def resolve_sources(reader: Reader, node: Node, known: Collection[str], covering: str | None = None) -> Node:

@@ -1,8 +1,8 @@
 """A QUIC client (aioquic): a handshake with a name, then a few messages, each of which the server sends back.
 
 It is quic_child.py, a process of its own on the host. `connected`: every message was answered. It can be told where it
-comes from (`source_port`), and to send a datagram of random bytes first, from the same port (`random`), and to wait
-after it (`pause`).
+comes from (`source_port`), to send a datagram of random bytes first, from the same port (`random`), to wait after it
+(`pause`), which version to speak (`quic_version`), and how many Initials its ClientHello shall take (`initials`).
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def run(host: Host, target: Target) -> ClientResult:
         "server": address, "port": target.port or PORT, "family": family, "alpn": ALPN,
         "ca_file": str(target.ca_file) if target.ca_file else None, "time_limit_s": target.time_limit_s,
         "host": target.server_name, "source_port": 0, "random": 0, "pause": 0.0, "messages": 1, "apart": 0.0,
+        "quic_version": 1, "initials": 1,
     } | dict(target.ask)  # fmt: skip
     settings_file = workplace.write("settings.json", json.dumps(settings).encode())
     done = run_program(
@@ -73,7 +74,9 @@ CLIENTS = (
         "quic",
         PORT,
         run,
-        frozenset({"host", "source_port", "random", "pause", "messages", "apart"}),
+        frozenset(
+            {"host", "source_port", "random", "pause", "messages", "apart", "quic_version", "initials"}
+        ),
         transport="udp",
     ),
 )

@@ -16,8 +16,12 @@ from typing import Any
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicProtocolVersion
 
 MESSAGE = b"the same words back, please"
+INITIAL_BYTES = 1200
+"""Of a ClientHello no more fits into one Initial (RFC 9000 14.1)."""
+VERSIONS = {1: QuicProtocolVersion.VERSION_1, 2: QuicProtocolVersion.VERSION_2}
 
 
 def bound_socket(family: socket.AddressFamily, port: int) -> socket.socket:
@@ -30,11 +34,18 @@ def bound_socket(family: socket.AddressFamily, port: int) -> socket.socket:
     return found
 
 
+def filler(size_bytes: int) -> list[str]:
+    """Protocols that nobody speaks, which make a ClientHello longer by about so much (RFC 7301)."""
+    return [f"unknown-{number:07}" for number in range(size_bytes // 16)]
+
+
 async def talk(settings: dict[str, Any]) -> tuple[str, int]:
     """One connection: (how it ended, its port)."""
     configuration = QuicConfiguration(
         is_client=True,
-        alpn_protocols=[settings["alpn"]],
+        alpn_protocols=[settings["alpn"], *filler((settings["initials"] - 1) * INITIAL_BYTES)],
+        original_version=VERSIONS[settings["quic_version"]],
+        supported_versions=[VERSIONS[settings["quic_version"]]],
         server_name=settings["host"],
         cafile=settings["ca_file"],
         verify_mode=ssl.CERT_REQUIRED,

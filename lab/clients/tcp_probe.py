@@ -37,7 +37,7 @@ _TAKES = {
     "tls": _TALK | {"records", "tls_version"},
     "hello": _TALK | {"records", "tls_version", "esni"},
     "send": _TALK - {"host"} | {"send", "random"},
-    "udp": frozenset({"send", "random", "source_port", "connections", "apart"}),
+    "udp": frozenset({"send", "random", "source_port", "connections", "apart", "ttl"}),
     "ip": frozenset({"send", "protocol"}),
     "packets": _TALK - {"segments"} | {"packets", "handshake", "records", "tls_version", "esni", "random"},
 }
@@ -86,7 +86,7 @@ def run(host: Host, target: Target, *, kind: str, port: int) -> ClientResult:
         "time_limit_s": target.time_limit_s, "ca_file": str(target.ca_file) if target.ca_file else None,
         "linger_s": LINGER_S, "host": target.server_name, "path": target.path, "segments": [], "records": [],
         "connections": 1, "timestamps": True, "tls_version": "1.3", "send": "", "packets": [], "source_port": None,
-        "handshake": False, "esni": False, "random": 0, "apart": 0.0,
+        "handshake": False, "esni": False, "random": 0, "apart": 0.0, "ttl": 64,
     } | dict(target.ask)  # fmt: skip
     # Connections of a run are told apart by their ports.
     settings["source_port"] = settings["source_port"] or host.fresh_ports(settings["connections"])

@@ -198,6 +198,10 @@ def say_datagram(settings: Settings, number: int) -> tuple[str, int]:
     family = socket.AF_INET if settings["family"] == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
         bind(sender, settings, number)
+        if family == socket.AF_INET:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, settings["ttl"])
+        else:
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, settings["ttl"])
         sender.sendto(opening(settings, number), (settings["server"], settings["port"]))
         return "sent", int(sender.getsockname()[1])
 

@@ -118,11 +118,28 @@ def _groups(data: dict[str, Any]) -> Iterator[tuple[str, list[Cells]]]:
         prefix = f"rules.{number}."
         own = {path.removeprefix(prefix): rest.pop(path) for path in [*rest] if path.startswith(prefix)}
         when = own.pop("when")
-        yield (
-            rule["name"],
-            [("when", rule["when"], when["source"]), ("do", words(rule["do"]), ""), *_cells(own)],
-        )
+        yield rule["name"], [("when", rule["when"], when["source"]), *_actions(rule["do"], own), *_cells(own)]
     yield "", _cells(rest)
+
+
+def _actions(do: list[Any], own: dict[str, Any]) -> Iterator[Cells]:
+    """One row for each action, in short where rows of its own follow; what does nothing on the wire has no source."""
+    for number, action in enumerate(do):
+        name = f"do.{number}"
+        cited = own.pop(name, {"source": ""})
+        told_below = any(path.startswith(f"{name}.") for path in own)
+        yield (
+            "do" if len(do) == 1 else name,
+            words(_in_short(action) if told_below else action),
+            cited["source"],
+        )
+
+
+def _in_short(action: Any) -> Any:
+    """What kind of action it is, and towards whom."""
+    [(kind, parameters)] = _plain(action).items()
+    towards = parameters.get("towards") if isinstance(parameters, dict) else None
+    return {kind: {"towards": towards} if towards else None}
 
 
 def _cells(values: dict[str, Any]) -> list[Cells]:
@@ -130,8 +147,12 @@ def _cells(values: dict[str, Any]) -> list[Cells]:
 
 
 def _plain(value: Any) -> Any:
-    """The value itself, text in one line."""
+    """The value itself, text in one line, without what the file says of sources."""
     value = _uncited(value)
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items() if key != "source"}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
     return " ".join(value.split()) if isinstance(value, str) else value
 
 

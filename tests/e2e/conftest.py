@@ -2,11 +2,13 @@
 
 A root process becomes somebody else in the child only (as the emulation tests do); anybody else stays who he is. Runs
 go to a folder of the test's own that this user may write to. A command ends with the test process, however that ends.
+Each scenario is played once for all tests of what it leaves, whoever of the workers comes first; the others wait.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -14,13 +16,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.fields.finished import Run
 from tests.emulation.conftest import ORDINARY_ID, become_ordinary, give_subordinate_ids
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +42,8 @@ def _mapped() -> None:
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+
+FinishedRun = Callable[[str], Run]
 
 USERS = {"root": _root, "ordinary": become_ordinary, "mapped": _mapped}
 
@@ -108,3 +113,42 @@ def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
         yield Terminal(user, runs)
     finally:
         shutil.rmtree(runs)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """`finished_run(slug)`: the run of a scenario without its controls, which must have ended as expected."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    shared.mkdir(exist_ok=True)
+    known: dict[str, Run] = {}
+
+    def finished(slug: str) -> Run:
+        if slug not in known:
+            known[slug] = Run(_played(slug, shared))
+        return known[slug]
+
+    return finished
+
+
+def _played(slug: str, shared: Path) -> Path:
+    """The folder of the run, played if nobody has yet."""
+    runs = shared / slug
+    with (shared / f"{slug}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (runs / "latest").exists():
+            runs.mkdir(exist_ok=True)
+            user = "root" if os.geteuid() == 0 else "ordinary"
+            done = Terminal(user, runs).type("run", slug, "--no-controls", "--json")
+            assert done.returncode == 0, f"{_failures(done.stdout)}\n{done.stderr[-2000:]}"
+    return (runs / "latest").resolve()
+
+
+def _failures(stdout: str) -> str:
+    try:
+        worlds = json.loads(stdout)["worlds"]
+    except ValueError:
+        return stdout[-2000:]
+    lines = [problem for world in worlds for problem in world["problems"]]
+    checks = [c for w in worlds for c in (*w["checks"], *(c for play in w["plays"] for c in play["checks"]))]
+    return "\n".join([*lines, *(f"{c['expectation']}: saw {c['seen']}" for c in checks if not c["passed"])])

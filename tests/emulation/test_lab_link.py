@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +33,25 @@ def round_trips_ms(host: Host, address: str, *, count: int = 10) -> list[float]:
     return [float(text) for text in re.findall(r"time=([\d.]+) ms", said)]
 
 
+def quickest(measure: Callable[[], float], *, within: float) -> float:
+    """The least of up to thirty measurements; enough as soon as one is within.
+
+    A machine that does other work too can only lengthen what a link does to packets: the least says what the link does,
+    and that must not be too little either.
+    """
+    least = measure()
+    for _ in range(29):
+        if least < within:
+            break
+        least = min(least, measure())
+    return least
+
+
+def quickest_ms(host: Host, address: str, *, within: float) -> float:
+    """The quickest round trip."""
+    return quickest(lambda: min(round_trips_ms(host, address)), within=within)
+
+
 @contextmanager
 def lab_with(run_dir: Path, links: Mapping[str, LinkSpec]) -> Iterator[Lab]:
     """Two subscribers, one hop before and two after the box."""
@@ -45,14 +64,13 @@ def lab_with(run_dir: Path, links: Mapping[str, LinkSpec]) -> Iterator[Lab]:
 def test_link_delays_add_up_to_the_round_trip(user: str, run_dir: Path) -> None:
     """15 ms on the access link and 5 ms on three transit links are 60 ms there and back, over both families.
 
-    Never less than 60 ms; the quickest of ten within 4 ms more, on a machine that does other work too.
+    Never less than 60 ms; the quickest within 4 ms more.
     """
     links = {"access": LinkSpec(delay_ns=15 * MS), "transit": LinkSpec(delay_ns=5 * MS)}
     with lab_with(run_dir, links) as lab:
         for address in (lab.hosts["mail"].ipv4, lab.hosts["mail"].ipv6):
-            took_ms = round_trips_ms(lab.hosts["sim1"], address)
-            assert len(took_ms) == 10
-            assert 60.0 <= min(took_ms) < 64.0, took_ms
+            assert len(round_trips_ms(lab.hosts["sim1"], address)) == 10
+            assert 60.0 <= quickest_ms(lab.hosts["sim1"], address, within=64.0) < 64.0
         assert lab.facts["links"]["method"] == choose_method([(lab.topology.wires[0], LinkSpec(1))]).value
         assert lab.facts["links"]["shaped"]["sim1-access1"]["delay_ns"] == 15 * MS
 
@@ -60,8 +78,9 @@ def test_link_delays_add_up_to_the_round_trip(user: str, run_dir: Path) -> None:
 def test_link_of_one_subscriber_delays_that_one_only(run_dir: Path) -> None:
     """A link named by its nodes goes before its kind: sim2 is far, sim1 is near."""
     with lab_with(run_dir, {"sim2-access1": LinkSpec(delay_ns=30 * MS)}) as lab:
-        assert min(round_trips_ms(lab.hosts["sim1"], lab.hosts["mail"].ipv4)) < 10.0
-        assert 60.0 <= min(round_trips_ms(lab.hosts["sim2"], lab.hosts["mail"].ipv4)) < 64.0
+        sim1, sim2, mail = (lab.hosts[name] for name in ("sim1", "sim2", "mail"))
+        assert quickest_ms(sim1, mail.ipv4, within=10.0) < 10.0
+        assert 60.0 <= quickest_ms(sim2, mail.ipv4, within=64.0) < 64.0
 
 
 def test_link_netem_commands_are_understood_by_tc(run_dir: Path) -> None:
@@ -85,7 +104,7 @@ def test_link_without_wishes_has_no_queue_and_no_rule(run_dir: Path) -> None:
 def test_link_delay_keeps_the_box_free(run_dir: Path) -> None:
     """Links at the box are delayed by its neighbours: its own interfaces have neither qdisc nor queue."""
     with lab_with(run_dir, {"transit": LinkSpec(delay_ns=5 * MS)}) as lab:
-        assert 30.0 <= min(round_trips_ms(lab.hosts["sim1"], lab.hosts["mail"].ipv4)) < 33.0
+        assert 30.0 <= quickest_ms(lab.hosts["sim1"], lab.hosts["mail"].ipv4, within=33.0) < 33.0
         assert lab.box.run(["iptables-save", "-t", "mangle"], timeout_s=30).stdout.count(b"NFQUEUE") == 0
         for interface in lab.box.interfaces:
             qdiscs = lab.box.run(["tc", "qdisc", "show", "dev", interface], timeout_s=30).stdout
@@ -128,12 +147,16 @@ def test_link_with_jitter_never_reorders(run_dir: Path) -> None:
 
 
 def test_link_rate_is_the_time_that_packets_take(run_dir: Path) -> None:
-    """100 datagrams of 1000 bytes over 8 Mbit/s take 1 ms each."""
+    """100 datagrams of 1000 bytes over 8 Mbit/s take 1 ms each: the last of them, and the one in the middle."""
     with lab_with(run_dir, {"access": LinkSpec(rate_bits=8_000_000)}) as lab:
-        came = send_numbered(lab, 100, size_bytes=1000)
-        assert [number for number, _ in came] == list(range(100))
-        assert 0.095 < came[-1][1] < 0.125
-        assert 0.045 < came[49][1] < 0.075
+
+        def took_s(of_the: int) -> float:
+            came = send_numbered(lab, 100, size_bytes=1000)
+            assert [number for number, _ in came] == list(range(100))
+            return came[of_the][1]
+
+        assert 0.095 < quickest(lambda: took_s(99), within=0.125) < 0.125
+        assert 0.045 < quickest(lambda: took_s(49), within=0.075) < 0.075
 
 
 def test_link_loss_is_a_share_and_the_same_for_the_same_seed(run_dir: Path) -> None:
@@ -144,13 +167,18 @@ def test_link_loss_is_a_share_and_the_same_for_the_same_seed(run_dir: Path) -> N
 
 
 def test_link_bulk_transfer_is_limited_by_the_rate_and_loses_nothing(run_dir: Path) -> None:
-    """TCP fills a delayed link of 20 Mbit/s to nine tenths, and no queue overflows."""
+    """Each bit takes 50 ns on a link of 20 Mbit/s; TCP's headers, start and the delay make it 58 at most; no queue
+    overflows."""
     links = {"access": LinkSpec(delay_ns=5 * MS, rate_bits=20_000_000), "transit": LinkSpec(delay_ns=2 * MS)}
     with lab_with(run_dir, links) as lab:
         mail = lab.hosts["mail"]
         mail.popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
         mail.wait_for_port(5201, timeout_s=30)
-        argv = ["iperf3", "-J", "-c", mail.ipv4, "-n", "3M"]
-        said = json.loads(lab.hosts["sim1"].run(argv, timeout_s=30).stdout)
-        assert 17e6 < said["end"]["sum_received"]["bits_per_second"] < 20e6
+
+        def ns_per_bit() -> float:
+            argv = ["iperf3", "-J", "-c", mail.ipv4, "-n", "3M"]
+            said = json.loads(lab.hosts["sim1"].run(argv, timeout_s=30).stdout)
+            return 1e9 / float(said["end"]["sum_received"]["bits_per_second"])
+
+        assert 50 < quickest(ns_per_bit, within=58) < 58
     assert lab.facts["links"].get("overflowed", {}) == {}

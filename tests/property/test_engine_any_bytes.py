@@ -103,7 +103,7 @@ def test_engine_any_packet_gets_one_decision(reading: TcpReading) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("reading", READINGS, ids=range(len(READINGS)))
 def test_engine_forty_thousand_packets_each_get_one_decision(reading: TcpReading) -> None:
-    """The same with 40,000 packets for each of the five ways to read TCP: 200,000 in all."""
+    """The same with 40,000 packets for each of the seven ways to read TCP: 280,000 in all."""
     assert feed_soup(engine_for(reading), 40_000, seed=12) > 0
 
 

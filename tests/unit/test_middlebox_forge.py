@@ -212,6 +212,18 @@ def test_quantile_is_linear_between_published_points() -> None:
     assert [quantile(delays, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)] == [100, 150, 200, 600, 1000]
 
 
+def test_delays_of_one_occasion_are_drawn_by_one_share() -> None:
+    """Injectors that answer one packet are late together, each within its own quantiles; with the next it is another."""
+    slow, fast = Quantiles(((0.0, 1000), (1.0, 2000))), Quantiles(((0.0, 0), (1.0, 1000)))
+    forger, one, other = Forger(Random(1)), occasion(), occasion()
+    looks = (Look(delay=slow, count=3), Look(delay=fast), Look(delay=slow))
+    made = [forger.segments(look, one, to) for look in looks for to in (TO_CLIENT, TO_SERVER)]
+    late = {f.send_at_ns - one.now_ns for forged in made for f in forged}
+    assert len(late) == 2
+    assert max(late) - min(late) == 1000
+    assert forger.segments(looks[0], other, TO_CLIENT)[0].send_at_ns - other.now_ns not in late
+
+
 def test_forger_same_seed_same_packets() -> None:
     """Dice are handed in: a run can be repeated."""
     look = Look(count=5, window=Uniform(0, 65535), ttl=Uniform(0, 255))

@@ -22,17 +22,25 @@ rules:
   - name: a
     when: tcp
     probability: {value: 0.5, source: WC10}
-    do: [reset]
+    do:
+      - {value: reset, source: SP25}
+      - drop: {value: flow, source: WC10}
+      - close: {towards: client, source: SP25}
+      - log
 tcp: {handshake: true}
 """,
     )
     assert loaded.provenance == {
+        "placement": "chosen",
         "defaults.look.count": "SP25",
         "defaults.look.ttl.initial": "WC10",
         "defaults.look.ip_id.range.0": "chosen",
         "defaults.look.ip_id.range.1": "chosen",
         "rules.0.when": "chosen",
         "rules.0.probability": "WC10",
+        "rules.0.do.0": "SP25",
+        "rules.0.do.1": "WC10",
+        "rules.0.do.2": "SP25",
         "tcp.handshake": "chosen",
     }
     assert look_of(loaded).ttl == Constant(64)
@@ -49,4 +57,4 @@ def test_unsourced_values_are_named_with_their_line(tmp_path: Path) -> None:
         "defaults:\n  look:\n    ttl: 64\n",
         encoding="utf-8",
     )
-    assert unsourced_values(file) == (f"{file}:8: defaults.look.ttl",)
+    assert unsourced_values(file) == (f"{file}:2: placement", f"{file}:8: defaults.look.ttl")

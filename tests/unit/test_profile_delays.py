@@ -1,4 +1,7 @@
-"""Delays of profiles against their published quantiles (catalogue section 2.3): a run is too short to show them."""
+"""Delays of profiles against their published quantiles (catalogue section 2.3), closer than a run can show them.
+
+What runs show is in tests/e2e/fields/test_henan.py and test_gfw_2024_share.py.
+"""
 
 from __future__ import annotations
 

@@ -39,15 +39,17 @@ def since(start: Seen, found: Iterable[tuple[Seen, bool]]) -> list[tuple[float, 
     return [((seen.time_ns - start.time_ns) / 1e9, passed) for seen, passed in found]
 
 
-def assert_silent_between(begin_s: float, end_s: float, found: Iterable[tuple[float, bool]]) -> None:
+def assert_silent_between(
+    begin_s: float, end_s: float, found: Iterable[tuple[float, bool]], *, slack_s: float = SLACK_S
+) -> None:
     """Before and after everything passes, in between nothing; and all three were tried."""
     tried: dict[str, set[bool]] = {"before": set(), "during": set(), "after": set()}
     for at_s, passed in found:
-        if at_s < begin_s - SLACK_S:
+        if at_s < begin_s - slack_s:
             tried["before"].add(passed)
-        elif begin_s + SLACK_S < at_s < end_s - SLACK_S:
+        elif begin_s + slack_s < at_s < end_s - slack_s:
             tried["during"].add(passed)
-        elif at_s > end_s + SLACK_S:
+        elif at_s > end_s + slack_s:
             tried["after"].add(passed)
     assert tried == {"before": {True}, "during": {False}, "after": {True}}
 
