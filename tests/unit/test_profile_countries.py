@@ -7,8 +7,8 @@ import pytest
 from middlebox.load import load_profile
 
 READING = {
-    "state", "handshake", "reassembly", "overlap", "join_tls_records", "check_checksum", "check_ack", "check_data_offset",
-    "end_on_rst", "end_on_fin", "idle",
+    "state", "handshake", "reassembly", "overlap", "join_tls_records", "check_checksum", "check_ack",
+    "check_data_offset", "end_on_rst", "end_on_fin", "idle",
 }  # fmt: skip
 """The keys of `tcp:` that decide which evasions work."""
 

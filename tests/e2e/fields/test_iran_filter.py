@@ -21,8 +21,8 @@ FINGERPRINTS = {
     "tls-2-on-53": b"\x16\x03\x02\x00\x24" + X36, "tls-1-on-80": b"\x16\x03\x01\x00\x24" + X36,
     "tls-3-on-443": b"\x16\x03\x03\x00\x24" + X36, "bad-checksum": b"GET /abc",
 }  # fmt: skip
-"""Step -> what it says first: QR 0, fewer than 15 questions, no answer in 12 bytes; a verb and a space in 8; a record of
-41 bytes whose length is right."""
+"""Step -> what it says first: QR 0, fewer than 15 questions, no answer in 12 bytes; a verb and a space in 8; a record
+of 41 bytes whose length is right."""
 NEARLY = {
     "dns-answer": DNS[:2] + b"\x81" + DNS[3:], "dns-15-questions": DNS[:5] + b"\x0f" + DNS[6:],
     "dns-with-answer": DNS[:7] + b"\x01" + DNS[8:], "dns-11-bytes": DNS[:11],

@@ -47,7 +47,7 @@ def test_request_with_a_blocked_name_never_gets_through(
 @everywhere
 @both
 def test_null_route_ends_when_its_time_is_over(country: str, family: int, finished_run: FinishedRun) -> None:
-    """180 s (Iran) and 120 s (Kazakhstan), scaled: a tenth less and the packet is dropped, a tenth more and it passes."""
+    """180 s (Iran) and 120 s (Kazakhstan), scaled: a tenth less and it is dropped, a tenth more and it passes."""
     run = finished_run(country)
     duration_s = DURATION_S[country] * run.result["time_scale"]
     sent = passages(run.connection("short-silence", family))
@@ -74,7 +74,7 @@ def test_null_route_needs_no_answer_of_the_server(
 @everywhere
 @both
 def test_null_route_is_renewed_by_what_it_drops(country: str, family: int, finished_run: FinishedRun) -> None:
-    """Packets that come more often than the time are dropped for longer than it; in Iran FIN and RST pass (GEN-esni)."""
+    """Packets that come more often than the time are dropped for longer; in Iran FIN and RST pass (GEN-esni)."""
     run = finished_run(country)
     duration_s = DURATION_S[country] * run.result["time_scale"]
     sent = passages(run.connection("renewed", family))

@@ -47,7 +47,7 @@ def test_south_korea_server_sees_one_reset_with_ack_zero(finished_run: FinishedR
 @pytest.mark.parametrize("step", ["sni", "host"])
 @pytest.mark.parametrize("towards", ["client", "server"])
 def test_south_korea_ttls_are_random(towards: str, step: str, family: int, finished_run: FinishedRun) -> None:
-    """They are drawn for each RST, evenly: many values, spread over the whole range, no clusters; from 32 up (chosen)."""
+    """They are drawn for each RST, evenly: many values, spread over the range, no clusters; from 32 up (chosen)."""
     packets = [p for c in finished_run("south-korea").connections(step, family) for p in c.forged(towards)]
     ttls = sorted(p.ttl for p in packets)
     assert len(set(ttls)) > len(ttls) // 2

@@ -93,8 +93,8 @@ def test_connection_is_not_slowed_down(step: str, family: int, finished_run: Fin
 @everywhere
 @pytest.mark.parametrize("step", ["short-packets-first", "hello-from-outside", *FIRST])
 def test_connection_is_slowed_down(step: str, family: int, finished_run: FinishedRun) -> None:
-    """Nine short packets first, 100 random bytes, TLS, a proxy's request or SOCKS change nothing, and the ClientHello may
-    come from either end."""
+    """Nine short packets first, 100 random bytes, TLS, a proxy's request or SOCKS change nothing, and the ClientHello
+    may come from either end."""
     assert_slow(passages(finished_run("tspu-throttle").connections(step, family)[0]))
 
 
