@@ -83,8 +83,8 @@ def test_one_rst_in_five_only_makes_it_lose_count(run: Run) -> None:
             missed += 1
             pages += any(p.payload.startswith(b"HTTP/1.1 200 ") for p in connection.genuine("server"))
     assert (
-        pages > 0.8 * missed
-    )  # the client gives up after 60 ms, which on a busy machine comes before its page
+        pages > 0.5 * missed
+    )  # the client gives up after 150 ms, which on a busy machine comes before its page
     assert_likely(sum(map(is_seen, kept)), len(kept), AFTER_RST * ANSWERED, unlike=REFUSED * ANSWERED)
 
 
