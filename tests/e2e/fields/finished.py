@@ -7,7 +7,7 @@ nor our own encoder have a say, so that what these tests read can be held agains
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -125,6 +125,13 @@ class Run:
             found.append(Seen(captured, forged))
         return tuple(found)
 
+    @cache  # noqa: B019 - as above; a run may have hundreds of connections
+    def _by_ports(self, place: str, world: str) -> dict[frozenset[int], list[Seen]]:
+        found: dict[frozenset[int], list[Seen]] = defaultdict(list)
+        for seen in self._side(place, world):
+            found[frozenset((seen.packet.sport, seen.packet.dport))].append(seen)
+        return found
+
     def _world(self, name: str) -> dict[str, Any]:
         world: dict[str, Any] = next(w for w in self.result["worlds"] if w["name"] == name)
         return world
@@ -140,11 +147,14 @@ class Run:
 
     def connections(self, step: str, family: int, *, world: str = "scenario") -> list[Connection]:
         """The connections of a step, in the order in which they were opened."""
-        sides = [self._side(place, world) for place in ("box-inside", "box-outside")]
+        sides = [self._by_ports(place, world) for place in ("box-inside", "box-outside")]
         found = []
         for data in self.step(step, family, world=world)["flows"]:
             ends = FlowEnds.from_json(data)
-            inside, outside = (tuple(s for s in side if ends.holds(s.packet)) for side in sides)
+            ports = frozenset((ends.client_port, ends.server_port))
+            inside, outside = (
+                tuple(s for s in side.get(ports, ()) if ends.holds(s.packet)) for side in sides
+            )
             found.append(Connection(ends, inside, outside))
         return found
 
@@ -159,6 +169,11 @@ class Run:
             event: dict[str, Any] = json.loads(line)
             if event["event"] == kind:
                 yield event
+
+    def flows_matched(self, rule: str) -> set[tuple[bytes, int]]:
+        """(client, port) of the connections that a rule looked at and matched. A busy box lets some pass unseen."""
+        flows = [event["flow"] for event in self.events("rule_matched") if event["rule"] == rule]
+        return {(ip_address(flow["client"]).packed, flow["client_port"]) for flow in flows}
 
     def at_host(self, host: str, connection: Connection) -> list[Packet]:
         """The packets of a connection in the capture of a host, in order."""

@@ -10,8 +10,9 @@ from tests.e2e.fields.finished import FAMILIES, Connection, Run
 
 WINDOW = 1 << 20
 """No window of the lab's hosts is so wide; a number further off is from nowhere."""
-SEEN = ("plain", "second-syn", "stray-byte", "behind-false-syn")
-MISSED = ("second-syn-and-stray-byte", "behind-false-syn-ack")
+SEEN = ("plain", "second-syn", "stray-byte", "behind-false-syn", "behind-fin")
+UNCHECKED = ("behind-bad-checksum", "behind-bad-ack", "behind-data-offset-0")
+MISSED = ("second-syn-and-stray-byte", "behind-false-syn-ack", *UNCHECKED)
 
 everywhere = pytest.mark.parametrize("family", FAMILIES)
 
@@ -86,3 +87,29 @@ def test_insertions_are_those_of_wang17_and_no_server_sees_them(
     assert not any(p.payload == b"x" for p in at_server)
     first = flag_letters(connection.genuine("client")[0].flags)
     assert first == ("SA" if step == "behind-false-syn-ack" else "S")
+
+
+@everywhere
+@pytest.mark.parametrize("step", UNCHECKED)
+def test_junk_that_every_server_drops_takes_the_place_of_the_request(
+    step: str, family: int, finished_run: FinishedRun
+) -> None:
+    """Wang17 table 3: checksum, ack number and data offset are not checked; junk and request have the same number."""
+    run = finished_run("gfw-2017-resync")
+    connection = run.connection(step, family)
+    junk, request = connection.genuine("client")[2:4]
+    assert b"GET /?q=anything " in junk.data
+    assert is_request(request)
+    assert junk.seq == request.seq
+    assert not any(b"anything" in p.data for p in run.at_host("web", connection))
+
+
+@everywhere
+def test_fin_does_not_end_a_connection(family: int, finished_run: FinishedRun) -> None:
+    """Wang17 section 4: the request behind a FIN that no server sees is answered."""
+    run = finished_run("gfw-2017-resync")
+    connection = run.connection("behind-fin", family)
+    assert [flag_letters(p.flags) for p in connection.genuine("client")][:4] == ["S", "A", "FA", "PA"]
+    assert connection.forged("client")
+    at_server = [p for p in run.at_host("web", connection) if p.dport == connection.ends.server_port]
+    assert [flag_letters(p.flags) for p in at_server[:3]] == ["S", "A", "PA"]
