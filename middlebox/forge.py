@@ -228,6 +228,9 @@ class Forger:
         forged = []
         for index in range(look.count):
             values = self._values(occasion, direction, index, group_draw)
+            # It has neither, but an expression may name them, and a counter of windows is one to count by.
+            values["window"] = self._number(look.window, values, occasion.trigger.window)
+            values["seq"] = 0
             ttl = self._ttl(look, values, occasion.trigger)
             ip_id = self._number(look.ip_id, values, occasion.trigger.ip_id or 0) & 0xFFFF
             header = wire.ip_header(

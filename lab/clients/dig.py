@@ -8,7 +8,6 @@ Source: dig(1) of BIND 9.
 
 from __future__ import annotations
 
-import random
 import re
 import shutil
 from dataclasses import replace
@@ -31,8 +30,6 @@ from lab.host import Host
 from lab.topology import SERVERS_V4, SERVERS_V6
 
 PORT = 53
-OWN_PORTS = (20_000, 30_000)
-"""Where it asks from, unless told (chosen: below what the kernel gives away)."""
 
 _STATUS = re.compile(r"status: (\w+)")
 _RECORD = re.compile(r"^\S+\s+\d+\s+IN\s+(?:A|AAAA)\s+(\S+)$", re.MULTILINE)
@@ -63,7 +60,7 @@ def run(host: Host, target: Target) -> ClientResult:
     if address is None:
         return ClientResult(Outcome.NAME_ERROR, None, 0.0, "", _version(), f"resolve {target.server_name}")
     source = "0.0.0.0" if family == 4 else "::"
-    port = int(target.ask.get("source_port", 0)) or random.randrange(*OWN_PORTS)
+    port = int(target.ask.get("source_port", 0)) or host.fresh_ports()
     argv = [
         program, f"@{address}", "-p", str(target.port or PORT), f"-{family}",
         "-b", f"{source}#{port}",

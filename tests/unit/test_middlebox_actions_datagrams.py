@@ -11,10 +11,11 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.packet import Packet as ScapyPacket
 
 from middlebox.actions.datagrams import answer_to, plan_dns, plan_icmp
+from middlebox.expression import parse_expression
 from middlebox.flow import Direction, Side
 from middlebox.flowtable import Flow
 from middlebox.forge import Forger, Occasion
-from middlebox.look import Constant, Look
+from middlebox.look import Computed, Constant, Counter, Look
 from middlebox.packet import checksum_is_right, decode
 from middlebox.profile import AnswerName, Dns, Icmp, Towards
 
@@ -165,3 +166,10 @@ def test_icmp_towards_both_sends_one_each_way() -> None:
     """Each end is told by the other's address."""
     forged = plan_icmp(Icmp(Towards.BOTH, Look()), Forger(Random(1)), occasion(query()))
     assert [direction for direction, _ in forged] == [Direction.SERVER_TO_CLIENT, Direction.CLIENT_TO_SERVER]
+
+
+def test_datagram_counts_by_a_window_that_it_does_not_have() -> None:
+    """An expression may name the window, as where a TTL counts from 1 on; the number of the first byte is 0."""
+    ttl = Computed(parse_expression("1 + window + seq"))
+    look = Look(count=4, ttl=ttl, window=Counter(253, 1, 255, "box"))
+    assert [answer.ttl for answer in answers(Dns(LIES[:1], (), look), query())] == [254, 255, 1, 2]

@@ -13,6 +13,12 @@ from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, Seen
 
 THREE = ("three", "again-1", "again-2", "again-3", "three-aaaa")
+PROBES = ("from-outside", "ttl-4", "ttl-5")
+"""Questions for the same name by which the first injector counts on, too."""
+SPREAD_NS = 200_000
+"""The injectors' mutual distance, at most (triplet 4.3)."""
+HOPS = 3
+"""Of the lab's injectors, from the client on."""
 TEREDO = ip_network("2001::/32")
 
 
@@ -54,7 +60,7 @@ def by_injector(connection: Connection) -> dict[int, Seen]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("step", THREE)
+@pytest.mark.parametrize("step", [*THREE, "from-outside"])
 def test_three_injectors_answer_one_query_each_with_its_own_fields(
     step: str, family: int, finished_run: FinishedRun
 ) -> None:
@@ -84,7 +90,7 @@ def test_ttl_of_the_first_injector_counts_up_and_of_the_second_is_random(
 ) -> None:
     """From answer to answer one more; both IP versions are asked at once and share the counter."""
     run = finished_run("gfw-dns")
-    both = [by_injector(run.connection(step, f)) for f in FAMILIES for step in THREE]
+    both = [by_injector(run.connection(step, f)) for f in FAMILIES for step in (*THREE, *PROBES)]
     counted = sorted((answers[1].time_ns, answers[1].packet.ttl) for answers in both)
     assert sorted(ttl for _, ttl in counted) == list(range(counted[0][1], counted[0][1] + len(counted)))
     mine = [
@@ -99,6 +105,7 @@ def test_ttl_of_the_first_injector_counts_up_and_of_the_second_is_random(
 def test_lists_of_the_injectors_differ(family: int, finished_run: FinishedRun) -> None:
     """What the third blocks, the second does too, the first need not; other names are left alone."""
     run = finished_run("gfw-dns")
+    assert sorted(by_injector(run.connection("one", family))) == [2]
     assert sorted(by_injector(run.connection("two", family))) == [2, 3]
     assert by_injector(run.connection("other-name", family)) == {}
 
@@ -113,8 +120,10 @@ def test_forged_answers_come_before_the_real_one_which_still_comes(
         connection = run.connection(step, family)
         query = connection.first_data().packet
         arrived = [p for p in run.at_host("sim1", connection) if p.src == query.dst]
-        forged = {p.payload for p in connection.forged("client")}
-        assert [p.payload in forged for p in arrived] == [True, True, True, False]
+        forged = [p for p in connection.forged("client") if p.ttl >= HOPS]  # the others get lost on the way
+        assert len(forged) >= 2
+        told = [p.payload in {q.payload for q in forged} for p in arrived]
+        assert told == [True] * len(forged) + [False]
         assert [p.payload for p in run.at_host("dns", connection)].count(query.payload) == 1
         assert run.outcome(step, family) == "misled"
 
@@ -126,3 +135,36 @@ def test_answers_to_aaaa_are_teredo_addresses(family: int, finished_run: Finishe
     for seen in by_injector(run.connection("three-aaaa", family)).values():
         assert IPv6Address(answer(seen.packet).address) in TEREDO
     assert {answer(s.packet).kind for s in by_injector(run.connection("three", family)).values()} == {1}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_question_from_outside_in_is_answered_outside(family: int, finished_run: FinishedRun) -> None:
+    """The injectors look both ways: who asked is outside, and so is every answer."""
+    connection = finished_run("gfw-dns").connection("from-outside", family)
+    assert not connection.client_is_inside
+    assert sorted(by_injector(connection)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("step", "third_arrives"), [("ttl-4", False), ("ttl-5", True)])
+def test_third_injector_is_heard_from_a_ttl_of_twice_the_distance_less_one_on(
+    step: str, third_arrives: bool, family: int, finished_run: FinishedRun
+) -> None:
+    """It mirrors the TTL, so its answer comes back if the question had at least 2n - 1 (triplet), n being 3 here."""
+    run = finished_run("gfw-dns")
+    connection = run.connection(step, family)
+    answers = by_injector(connection)
+    assert sorted(answers) == [1, 2, 3]
+    sent = run.at_host("sim1", connection)[0]
+    assert (sent.ttl >= 2 * HOPS - 1) == third_arrives
+    arrived = [p.payload for p in run.at_host("sim1", connection) if p.src == sent.dst]
+    assert (answers[3].packet.payload in arrived) == third_arrives
+    assert answers[1].packet.payload in arrived
+
+
+def test_injectors_are_at_most_a_fifth_of_a_millisecond_apart(finished_run: FinishedRun) -> None:
+    """Of the answers to one question, as they leave the box (triplet 4.3); the best of all counts."""
+    run = finished_run("gfw-dns")
+    connections = [run.connection(step, family) for family in FAMILIES for step in THREE]
+    times = [[seen.time_ns for seen in c.seen_forged("client")] for c in connections]
+    assert min(max(found) - min(found) for found in times) <= SPREAD_NS

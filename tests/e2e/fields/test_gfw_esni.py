@@ -11,7 +11,7 @@ from tests.e2e.fields.silence import Passages, assert_all_pass, assert_silent_be
 LAG_S, DURATION_S, THIRD_PLACE_S = 1.0, 120.0, 180.0
 ESNI = 0xFFCE
 WIDE_SLACK_S = 0.4
-"""In which a busy machine may judge a packet later than it was captured (chosen); sixteen seconds by the box's clock."""
+"""In which a busy machine may judge a packet later than it was captured (chosen); 16 s by the box's clock."""
 
 
 def trigger_of(run: Run, family: int) -> Seen:

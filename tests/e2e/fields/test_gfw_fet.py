@@ -12,7 +12,7 @@ from tests.property.wu23_algorithm_1 import exemptions
 DURATION_S, OTHER_DURATION_S, IDLE_S = 180.0, 120.0, 300.0
 PROBABILITY = 0.263
 WIDE_SLACK_S = 0.3
-"""In which a busy machine may judge a packet later than it was captured (chosen); twenty seconds by the box's clock."""
+"""In which a busy machine may judge a packet later than it was captured (chosen); 20 s by the box's clock."""
 EXEMPT = ("six-printable", "half-printable", "long-run", "few-bits", "many-bits", "like-tls", "like-http")
 SHARE_STEPS = ("first", "second", "third", "fourth")
 

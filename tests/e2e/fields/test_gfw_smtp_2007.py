@@ -9,10 +9,14 @@ from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES
 from tests.e2e.fields.two_ends import both_ends
 
+GENEVA = b"MAIL FROM: xiazai@upup.info \r\n"
+"""Byte for byte what Geneva's plug-in says."""
+
 SLUG = "gfw-smtp-2007"
 REPLIES = {
     "disliked-recipient": (b"RCPT TO:", b"551 User not local; please try <forward-path>\r\n"),
     "disliked-sender": (b"MAIL FROM:", b"500 error\r\n"),
+    "geneva": (b"MAIL FROM:", b"500 error\r\n"),
 }
 
 
@@ -60,3 +64,27 @@ def test_word_cut_in_two_is_not_seen(finished_run: FinishedRun, family: int) -> 
     assert b"un@mail.example>\r\n" in pieces
     _, at_server = both_ends(run, connection)
     assert b"RCPT TO:<falun@mail.example>\r\n" in at_server.stream("client")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bytes_of_geneva_set_it_off_on_port_25_only(finished_run: FinishedRun, family: int) -> None:
+    """With a space before the sender and one behind; on port 587 they get the server's own answer."""
+    run = finished_run(SLUG)
+    hit, control = (run.connection(step, family) for step in ("geneva", "other-port"))
+    assert (hit.ends.server_port, control.ends.server_port) == (25, 587)
+    for connection in (hit, control):
+        assert connection.first_data().packet.payload == GENEVA
+    assert len(hit.forged("client")) == 2
+    assert control.forged("client") == control.forged("server") == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sender_outside_is_answered_likewise(finished_run: FinishedRun, family: int) -> None:
+    """From outside in: the reply and the RST behind it go to the client outside, a RST to the server inside."""
+    connection = finished_run(SLUG).connection("from-outside", family)
+    assert not connection.client_is_inside
+    assert connection.first_data().packet.payload == GENEVA
+    reply, reset = connection.seen_forged("client")
+    assert (reply.flags, reply.packet.payload, reset.flags) == ("PA", b"500 error\r\n", "R")
+    [to_server] = connection.seen_forged("server")
+    assert to_server.flags == "R"
