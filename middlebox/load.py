@@ -33,6 +33,7 @@ from middlebox.profile import (
     Timeline,
 )
 from middlebox.reader import Reader, optional
+from middlebox.sourcefile import is_file, is_something, no_file, read_source, shown_path
 from middlebox.timescale import scaled
 from middlebox.yamlsource import Node, Problem, ProfileError, nearest
 
@@ -88,21 +89,17 @@ def _find(name: str, beside: Path) -> Path:
     path = beside / name
     if "/" not in name and path.suffix not in (".yaml", ".yml"):
         for candidate in (PROFILES / f"{name}.yaml", beside / f"{name}.yaml", path):
-            if candidate.is_file():
+            if is_file(candidate):
                 return candidate
-        hint = nearest(name, profile_names()) or "`tamperlab profiles` lists the names"
-        raise ProfileError(
-            [Problem("", 0, 0, f"expected the name of a profile or a file, got {name!r}; {hint}")]
-        )
-    if path.is_file():
+        if not is_something(path):
+            hint = nearest(name, profile_names()) or "`tamperlab profiles` lists the names"
+            text = f"expected the name of a profile or a file, got {shown_path(name)}; {hint}"
+            raise ProfileError([Problem("", 0, 0, text)])
+    if is_file(path):
         return path
-    hint = (
-        nearest(path.stem, profile_names()).replace("did you mean", "did you mean the profile")
-        or "check the path"
-    )
-    raise ProfileError(
-        [Problem("", 0, 0, f"expected a file, got {str(path)!r}, where there is none; {hint}")]
-    )
+    guess = "" if path.suffix else nearest(path.name, profile_names())
+    hint = guess.replace("did you mean", "did you mean the profile") or "check the path"
+    raise ProfileError([Problem("", 0, 0, no_file(path, hint))])
 
 
 class _Files:
@@ -113,11 +110,7 @@ class _Files:
         self.readers: dict[Path, ProfileReader] = {}
 
     def open(self, path: Path) -> tuple[ProfileReader, Node]:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            text = f"expected a file that can be read, got: {error.strerror}; check its permissions"
-            raise ProfileError([Problem(str(path), 0, 0, text)]) from None
+        data = read_source(path, ProfileError)
         reader, root = ProfileReader.open(str(path), data, ProfileError)
         self.readers[path.resolve()] = reader
         return reader, root

@@ -116,7 +116,19 @@ def _number_hint(text: str, words: Mapping[str, Number]) -> str:
         return "it is too large"
     unknown = [name for name in re.findall(r"[A-Za-z_]\w*", text) if name not in NAMES]
     hint = nearest(text, words) or (nearest(unknown[0], NAMES) if unknown else "")
+    if not hint and not unknown:
+        hint = _unfinished(text)
     return hint or f"arithmetic knows the names {either(sorted(NAMES))}"
+
+
+def _unfinished(text: str) -> str:
+    """What is missing in arithmetic over names that are known; empty if nothing obvious is."""
+    opened, closed = text.count("("), text.count(")")
+    if text.rstrip()[-1:] in tuple("+-*/%&|^<>~("):
+        return "it ends too early: write a number or a name behind it"
+    if opened != closed:
+        return "close the bracket: a ) is missing" if opened > closed else "a ( is missing, or remove the )"
+    return ""
 
 
 def _read_number_mapping(reader: ProfileReader, node: Node, low: int, high: int) -> Number:

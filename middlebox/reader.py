@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Self, TypeVar
 
-from middlebox.units import DURATION_UNITS, MAX_DURATION_NS, SIZE_UNITS, parse_quantity
+from middlebox.units import DURATION_UNITS, MAX_DURATION_NS, SIZE_UNITS, parse_quantity, unit_hint
 from middlebox.yamlsource import Node, Problem, SourceError, decode_utf8, either, nearest, parse_yaml, shown
 
 T = TypeVar("T")
@@ -91,7 +91,9 @@ class Reader:
 
     def text(self, node: Node, what: str) -> str:
         if not isinstance(node.value, str) or not node.value.strip():
-            self.problem(node, what, "write text, in quotes if it looks like a number")
+            is_empty = node.value is None or isinstance(node.value, str)
+            then = "write some text" if is_empty else "write text, in quotes if it looks like a number"
+            self.problem(node, what, then)
             return ""
         return node.value
 
@@ -112,9 +114,12 @@ class Reader:
         return False
 
     def whole(self, node: Node, low: int, high: int, *, what: str = "a whole number") -> int:
-        if isinstance(node.value, int) and not isinstance(node.value, bool) and low <= node.value <= high:
+        is_number = isinstance(node.value, int) and not isinstance(node.value, bool)
+        if isinstance(node.value, int) and is_number and low <= node.value <= high:
             return node.value
-        self.problem(node, f"{what} from {low} to {high}", "change the number")
+        self.problem(
+            node, f"{what} from {low} to {high}", "change the number" if is_number else "write a number"
+        )
         return low
 
     def share(
@@ -145,9 +150,8 @@ class Reader:
         """`64kB`, `64KiB`, `1500` -> bytes."""
         found = parse_quantity(node.raw, SIZE_UNITS)
         if found is None or not low <= found <= high:
-            self.problem(
-                node, f"a size from {low} to {high} bytes, such as 64kB or 64KiB", "change the number"
-            )
+            then = "change the number" if found is not None else unit_hint(node.raw, SIZE_UNITS)
+            self.problem(node, f"a size from {low} to {high} bytes, such as 64kB or 64KiB", then)
             return low
         return found
 

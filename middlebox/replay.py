@@ -64,7 +64,8 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it. `others`: frames that carry no IP; they are copied. The names are those of `run_ended`."""
+    """What came of it. `others`: frames that carry no IP; they are copied. The names are those of `run_ended`, which
+    does not have `throttled`."""
 
     packets: int = 0
     others: int = 0
@@ -73,6 +74,7 @@ class Replayed:
     rewritten: int = 0
     held: int = 0
     redirected: int = 0
+    throttled: int = 0
     undecoded: int = 0
     engine_errors: int = 0
     ended_ns: int = 0
@@ -81,10 +83,16 @@ class Replayed:
     def valid(self) -> bool:
         return not self.engine_errors
 
+    def summary(self) -> str:
+        """One line for people. `redirected` and `throttled` are connections, all the others packets."""
+        done = ("forged", "dropped", "rewritten", "held", "redirected", "throttled")
+        counts = ", ".join(f"{getattr(self, what)} {what}" for what in done)
+        return f"{self.packets} packets ({self.others} other frames), {counts}"
+
     def as_details(self) -> dict[str, object]:
         """For `run_ended`."""
         counts = asdict(self)
-        del counts["ended_ns"]
+        del counts["ended_ns"], counts["throttled"]
         return {"valid": self.valid, **counts}
 
 
@@ -154,6 +162,7 @@ class _Tape:
         time_ns, interface, whole = frame
         comment, comments = _comments(decision.events)
         self.result.redirected += decision.redirect is not None
+        self.result.throttled += sum(event.kind == "throttle_started" for event in decision.events)
         passed = whole
         if decision.replacement is not None:
             passed = frame_like(whole, offset, interface.link_type, decision.replacement, turned=False)
@@ -259,7 +268,7 @@ def replay(
     return result
 
 
-def replay_packets(source: Path, engine: Engine) -> int:
+def replay_packets(source: Path, engine: Engine | Stack) -> int:
     """Show the engine every IP packet of a capture and write nothing; returns how many there were."""
     side_of = Sides().side_of
     packets = 0
@@ -307,11 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"expected a file, got {error.filename!r}: {error.strerror}", file=sys.stderr)
         return 2
-    print(
-        f"{result.packets} packets ({result.others} other frames), {result.forged} forged, {result.dropped} dropped, "
-        f"{result.redirected} redirected\n"
-        f"{arguments.output}  {log_path}"
-    )
+    print(f"{result.summary()}\n{arguments.output}  {log_path}")
     return 0 if result.valid else 4
 
 

@@ -26,6 +26,20 @@ MAX_DURATION_NS = 1000 * DURATION_UNITS["h"]
 _QUANTITY = re.compile(r"(\d{1,30}(?:\.\d{1,30})?) ?([A-Za-z]*)", re.ASCII)
 
 
+def unit_hint(text: str, units: Mapping[str, int]) -> str:
+    """What is to be done about a text that `parse_quantity` does not take."""
+    found = _QUANTITY.fullmatch(text.strip())
+    words = [unit for unit in units if unit]
+    if found is None or not found[2]:
+        return f"write a number and {', '.join(words[:-1])} or {words[-1]}"
+    meant = [unit for unit in words if found[2].casefold() in (unit.casefold(), unit[:-1].casefold())]
+    return (
+        f"did you mean {found[1]}{meant[0]}?"
+        if meant
+        else f"the units are {', '.join(words[:-1])} and {words[-1]}"
+    )
+
+
 def parse_quantity(text: str, units: Mapping[str, int]) -> int | None:
     """The number in the smallest unit, rounded to the nearest whole one; None when it is not a number with one of
     these units. A bare `0` needs no unit."""

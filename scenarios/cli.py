@@ -195,15 +195,16 @@ def check(
     Reads scenario and profile files; every problem comes with its line and column.
     """
     from middlebox.load import load_deployment
+    from middlebox.sourcefile import is_file, read_source
     from middlebox.yamlsource import ProfileError, ScenarioError
     from scenarios.load import load_scenario
 
     status = OK
     for file in files:
         try:
-            words = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-            is_scenario = any(line.startswith("scenario:") for line in words.splitlines())
-            if is_scenario:
+            words = read_source(file, ProfileError) if is_file(file) else b""
+            is_scenario = any(line.startswith(b"scenario:") for line in words.splitlines())
+            if is_scenario or is_file(file / "scenario.yaml"):
                 load_scenario(file)
                 print(f"{file}: good")
                 continue

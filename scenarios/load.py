@@ -24,6 +24,7 @@ from middlebox.load import (
 from middlebox.load_actions import NAME
 from middlebox.profile import Profile
 from middlebox.reader import Reader, optional
+from middlebox.sourcefile import is_file, is_something, no_file, read_source, shown_path
 from middlebox.units import RATE_UNITS, parse_quantity
 from middlebox.yamlsource import Node, Problem, ProfileError, ScenarioError, nearest
 from scenarios.load_controls import Main, read_controls
@@ -62,11 +63,7 @@ def load_scenario(slug_or_path: str | Path) -> Scenario:
     """One scenario, by its slug, its folder or its file. ScenarioError: there is none, or something is wrong in it or
     in a profile that it names."""
     path = _find(str(slug_or_path))
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        text = f"expected a file that can be read, got: {error.strerror}; check its permissions"
-        raise ScenarioError([Problem(str(path), 0, 0, text)]) from None
+    data = read_source(path, ScenarioError)
     reader, root = Reader.open(str(path), data, ScenarioError)
     scenario = _read_scenario(reader, root, path)
     reader.finish()
@@ -78,15 +75,15 @@ def _find(name: str) -> Path:
     path = Path(name)
     if "/" not in name and name in slugs:
         return SCENARIOS / name / "scenario.yaml"
-    if path.is_dir() and (path / "scenario.yaml").is_file():
+    if is_file(path / "scenario.yaml"):
         return path / "scenario.yaml"
-    if path.is_file():
+    if is_file(path):
         return path
-    if "/" in name or path.suffix in (".yaml", ".yml"):
-        message = f"expected a file, got {name!r}, where there is none; check the path"
+    if "/" in name or path.suffix in (".yaml", ".yml") or is_something(path):
+        message = no_file(path)
     else:
         hint = nearest(name, slugs) or "`tamperlab list` shows the names"
-        message = f"expected the name of a scenario or a file, got {name!r}; {hint}"
+        message = f"expected the name of a scenario or a file, got {shown_path(name)}; {hint}"
     raise ScenarioError([Problem("", 0, 0, message)])
 
 

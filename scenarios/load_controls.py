@@ -119,6 +119,10 @@ def _explicit(
     names = [step.name for step in steps_of(steps)]
     changes: dict[str, dict[str, Node]] = {}
     if "steps" in fields:
+        if "" in names and isinstance(
+            fields["steps"].value, dict
+        ):  # a step could not be read: any may be meant
+            names = list(fields["steps"].value)
         for step, below in reader.mapping(fields["steps"], (), names or ("send",)).items():
             changes[step] = reader.mapping(below, (), CHANGES)
 

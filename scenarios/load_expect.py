@@ -51,6 +51,8 @@ def read_expectations(
         "delivered": lambda n: _delivered(reader, n, play),
     }
     names = [step.name for step in steps_of(steps)]
+    if "" in names:
+        names = []
     found: list[Expectation] = []
     for entry in reader.items(node, "expectations", at_least=1):
         below = entry.value if isinstance(entry.value, dict) else {}
@@ -127,7 +129,7 @@ def _delivered(reader: Reader, node: Node, play: Play) -> ExpectDelivered:
 
 
 def _step_name(reader: Reader, fields: Mapping[str, Node], names: list[str]) -> str | None:
-    # Without any step that could be read there is nothing to compare with, and the steps' own problem is shown.
+    # Where a step could not be read there is nothing to compare with, and the step's own problem is shown.
     return reader.word(fields["step"], names) if "step" in fields and names else None
 
 

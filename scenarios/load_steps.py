@@ -131,7 +131,9 @@ def read_steps(reader: Reader, node: Node, play: Play) -> tuple[Item, ...]:
 def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step:
     fields = reader.mapping(node, ("on", "client"), ("as", *CHANGES[2:]))
     name_node = fields.get("as", fields.get("client", node))
-    step = Step(name=str(name_node.value), on="", client="", to="mail.example")
+    # Named by a client that there is not, it has no name that an expectation could mean.
+    named = "as" in fields or name_node.value in CLIENTS
+    step = Step(name=str(name_node.value) if named else "", on="", client="", to="mail.example")
     problems = len(reader.problems)
     step = change_step(reader, fields, step, play)
     if len(reader.problems) == problems:
@@ -143,9 +145,10 @@ def _step(reader: Reader, node: Node, play: Play, names: dict[str, int]) -> Step
         )
     if "as" in fields and not (isinstance(fields["as"].value, str) and NAME.fullmatch(fields["as"].value)):
         reader.problem(fields["as"], "a step name of small letters, digits and -", "name what is tried: send")
-    elif fields and step.name in names:
+    elif step.name in names:
         reader.problem(name_node, "a step name of its own", f"line {names[step.name]} has it, write as: NAME")
-    names.setdefault(step.name, name_node.line)
+    if named:
+        names.setdefault(step.name, name_node.line)
     return step
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lab.errors import LabError
+from middlebox.sourcefile import is_file
 from scenarios.errors import ArgumentError
 
 LATEST = "latest"
@@ -100,7 +101,7 @@ def find_run(name: str) -> Path:
     """
     runs = runs_directory()
     for path in (runs / name, Path(name)):
-        if (path / RESULT).is_file():
+        if is_file(path / RESULT):
             return path.resolve()
     finished = sorted(path.parent.name for path in runs.glob(f"*/{RESULT}") if not path.parent.is_symlink())
     matching = [run_id for run_id in finished if name in run_id]

@@ -54,6 +54,12 @@ _ALIASES = {
     "bitwise_and": (Kind.ARITHMETIC, "&"),
 }  # fmt: skip
 
+_INSTEAD = {
+    "xor": "and, or", "^^": "and, or", ";": "a comma", "=": "==", "|": "||", "<>": "!=", "#": "a field",
+    "@": "a field",
+}  # fmt: skip
+"""What is expected in the place of words that other languages know."""
+
 _HINTS = {
     "xor": "write `(a and not b) or (b and not a)`: Wireshark 4.0 has no xor",
     "^^": "write `(a and not b) or (b and not a)`: Wireshark 4.0 has no xor",
@@ -109,12 +115,13 @@ def _token(text: str, match: re.Match[str]) -> tuple[Token | None, int]:
             raise FilterError("expected ] at the end of the slice, got the end of the filter", at)
         return Token(Kind.RANGES, text[at + 1 : close], at), close + 1
     if written in _HINTS:
-        raise FilterError(f"unexpected {written!r}; {_HINTS[written]}", at)
+        raise FilterError(f"expected {_INSTEAD[written]}, got {written!r}; {_HINTS[written]}", at)
     if written in _ALIASES:
         kind, name = _ALIASES[written]
         return Token(kind, name, at), match.end()
     if group == "wrong":
-        raise FilterError(f"unexpected {written!r}; text and patterns go in double quotes", at)
+        what = "a name, a value or an operator"
+        raise FilterError(f"expected {what}, got {written!r}; text and patterns go in double quotes", at)
     if group == "operator":
         return Token(Kind.ARITHMETIC, written, at), match.end()
     return Token(Kind.WORD if group == "word" else Kind.BRACKET, written, at), match.end()

@@ -19,8 +19,8 @@ from lab.errors import LabError
 from scenarios.bench.bulk import measure_bulk
 from scenarios.bench.connections import measure_connections
 from scenarios.bench.figures import Figure
-from scenarios.bench.latency import measure_latency
-from scenarios.bench.replaying import measure_engine
+from scenarios.bench.latency import RECIPIENT, STARTTLS, Trigger, measure_latency
+from scenarios.bench.replaying import MANY_FLOWS, measure_engine
 from scenarios.runs import runs_directory
 
 GREAT_FIREWALL = "gfw-2024+gfw-dns+gfw-smtp-2007"
@@ -30,10 +30,18 @@ DECIDED_EARLY = {"watch-sni": 0.95, GREAT_FIREWALL: 0.95}
 WATCHED_TO_THE_END = {"watch-keyword": 0.30}
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Figure]]] = {
-    "engine": lambda d, a: measure_engine(
-        d, rate_bar=100_000, flat_bar=0.80, memory_bar_mb=150, rounds=a.pairs
-    ),
-    "latency": lambda d, a: measure_latency(d, connections=a.triggers, median_bar_us=300, p99_bar_us=2000),
+    "engine": lambda d, a: [
+        figure
+        for profiles in ("", GREAT_FIREWALL)
+        for figure in measure_engine(
+            d, profiles, flows=a.flows, rate_bar=100_000, flat_bar=0.80, memory_bar_mb=150, rounds=a.pairs
+        )
+    ],
+    "latency": lambda d, a: [
+        figure
+        for trigger in (STARTTLS, Trigger(GREAT_FIREWALL, *RECIPIENT))
+        for figure in measure_latency(d, trigger, connections=a.triggers, median_bar_us=300, p99_bar_us=2000)
+    ],
     "bulk": lambda d, a: measure_bulk(
         d, DECIDED_EARLY | WATCHED_TO_THE_END, pairs=a.pairs, seconds=a.seconds
     ),
@@ -88,6 +96,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=int, default=3, help="length of one measurement")
     parser.add_argument("--triggers", type=int, default=500, help="for the latency")
+    parser.add_argument("--flows", type=int, default=MANY_FLOWS, help="for the engine: how many are many")
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:
         parser.error(f"expected parts of {', '.join(PARTS)}, got {unknown[0]!r}")

@@ -1,4 +1,4 @@
-"""The engine alone, one core: a mixed capture of mostly undecided flows through `middlebox.replay`.
+"""The engine alone, one core: a mixed capture of mostly undecided flows through `middlebox.replay`; several boxes too.
 
 Packets a second with few and with very many connections in the table, and the memory that these need.
 """
@@ -44,29 +44,42 @@ from random import Random
 from middlebox.engine import Engine
 from middlebox.load import load_deployment
 from middlebox.replay import replay_packets
-source, profile = Path(sys.argv[1]), sys.argv[2]
-engine = Engine(load_deployment(profile), Random(1), 0)
+from middlebox.stack import Stack
+source, profiles = Path(sys.argv[1]), sys.argv[2:]
+engines = [Engine(load_deployment(profile), Random(1), 0) for profile in profiles]
 def own_bytes():
     # Anonymous memory: the capture itself is mapped from its file.
     with open("/proc/self/smaps_rollup") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
 before, start = own_bytes(), time.perf_counter()
-packets = replay_packets(source, engine)
+packets = replay_packets(source, engines[0] if len(engines) == 1 else Stack(engines))
 seconds = time.perf_counter() - start
-print(json.dumps({"packets": packets, "seconds": seconds, "flows": engine.flows, "bytes": own_bytes() - before}))
+flows = max(engine.flows for engine in engines)
+print(json.dumps({"packets": packets, "seconds": seconds, "flows": flows, "bytes": own_bytes() - before}))
 """
 
 
 def measure_engine(
-    run_dir: Path, *, rate_bar: float, flat_bar: float, memory_bar_mb: float, rounds: int
+    run_dir: Path,
+    profiles: str,
+    *,
+    flows: int,
+    rate_bar: float,
+    flat_bar: float,
+    memory_bar_mb: float,
+    rounds: int,
 ) -> list[Figure]:
-    """Packets a second, flatness and memory. Few and many connections are measured in turn, each in a fresh process."""
-    profile = run_dir / "bench-undecided.yaml"
-    profile.write_text(PROFILE)
+    """Packets a second, flatness and memory. Few and many connections are measured in turn, each in a fresh process.
+
+    profiles: a name, or several with + between; empty for the one that has to watch everything. flows: so many are many.
+    """
+    undecided = run_dir / "bench-undecided.yaml"
+    undecided.write_text(PROFILE)
+    boxes = profiles.split("+") if profiles else [str(undecided)]
     few, many = run_dir / "few.pcap", run_dir / "many.pcap"
-    write_capture(few, flows=MANY_FLOWS // 2, at_once=MANY_FLOWS // 100)
-    write_capture(many, flows=MANY_FLOWS, at_once=MANY_FLOWS)
-    pairs = [(_replay(few, profile), _replay(many, profile)) for _ in range(rounds)]
+    write_capture(few, flows=flows // 2, at_once=flows // 100)
+    write_capture(many, flows=flows, at_once=flows)
+    pairs = [(_replay(few, boxes), _replay(many, boxes)) for _ in range(rounds)]
     rates = [(f["packets"] / f["seconds"], m["packets"] / m["seconds"]) for f, m in pairs]
     rate = sorted(few_rate for few_rate, _ in rates)[rounds // 2]
     flatness = sorted(many_rate / few_rate for few_rate, many_rate in rates)[rounds // 2]
@@ -74,17 +87,18 @@ def measure_engine(
     details = {"per_s_few_and_many": rates, "flows": pairs[0][1]["flows"]}
     for path in (few, many):
         path.unlink()
+    of = f", {profiles}" if profiles else ""
+    names = ("engine alone, one core", f"engine with {flows:,} flows", f"memory of {flows:,} flows")
+    units = ("packets/s", f"of the rate with {flows // 100:,}", "MB")
+    values, bars = (rate, flatness, memory_mb), (rate_bar, flat_bar, memory_bar_mb)
     return [
-        Figure("engine alone, one core", rate, "packets/s", rate_bar, details=details),
-        Figure(
-            f"engine with {MANY_FLOWS:,} flows", flatness, f"of the rate with {MANY_FLOWS // 100:,}", flat_bar
-        ),
-        Figure(f"memory of {MANY_FLOWS:,} flows", memory_mb, "MB", memory_bar_mb, smaller_is_better=True),
+        Figure(name + of, value, unit, bar, smaller_is_better=unit == "MB", details=details)
+        for name, value, unit, bar in zip(names, values, units, bars, strict=True)
     ]
 
 
-def _replay(capture: Path, profile: Path) -> dict[str, float]:
-    argv = [sys.executable, "-c", _MEASURED, str(capture), str(profile)]
+def _replay(capture: Path, profiles: list[str]) -> dict[str, float]:
+    argv = [sys.executable, "-c", _MEASURED, str(capture), *profiles]
     done = subprocess.run(argv, check=True, capture_output=True)
     figures: dict[str, float] = json.loads(done.stdout)
     return figures

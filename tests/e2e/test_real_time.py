@@ -12,7 +12,7 @@ IN_A_HURRY = {
     "gfw-fet-share": "counts how often somebody is cut off, so that must be over when he comes again",
     "gfw-2017-share": "counts how often somebody is overlooked, so his punishment must be over when he comes again",
     "gfw-2017-rst-share": "the same, of those who are forgotten",
-    "gfw-fet-load": "looks on for three minutes, with a SYN every six seconds of them from twenty ends",
+    "gfw-fet-load": "cuts off ten in a second, who forget each other between two SYNs that are six seconds apart",
 }
 """Scenarios that make no sense in real time, and why; what they are about has another one that does."""
 

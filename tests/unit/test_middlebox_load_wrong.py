@@ -40,8 +40,12 @@ def test_load_wrong_profiles_are_many() -> None:
         ("xyz", "expected the name of a profile or a file, got 'xyz'; `tamperlab profiles` lists the names"),
         ("no/such.yaml", "expected a file, got 'no/such.yaml', where there is none; check the path"),
         (
+            "no/watch-sni",
+            "expected a file, got 'no/watch-sni', where there is none; did you mean the profile watch-sni?",
+        ),
+        (
             "no/watch-sni.yaml",
-            "expected a file, got 'no/watch-sni.yaml', where there is none; did you mean the profile watch-sni?",
+            "expected a file, got 'no/watch-sni.yaml', where there is none; check the path",
         ),
     ],
 )

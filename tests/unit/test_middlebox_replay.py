@@ -189,6 +189,9 @@ def test_replaced_and_held_packets_go_on_changed_and_later(tmp_path: Path) -> No
     engine = Scripted(PASS, Decision(replacement=instead, hold_until_ns=begin + 350_000_000))
     result = run(source, engine, tmp_path / "out.pcapng")
     assert (result.rewritten, result.held, result.dropped) == (1, 1, 0)
+    assert result.summary() == (
+        "8 packets (0 other frames), 0 forged, 0 dropped, 1 rewritten, 1 held, 0 redirected, 0 throttled"
+    )
     frames = [bytes(packet) for packet in rdpcap(str(tmp_path / "out.pcapng"))]
     assert [frames.index(bytes(packets[number])) for number in (0, 2, 3, 4)] == [0, 1, 2, 4]
     assert frames[3] == bytes(packets[1])[:14] + instead
@@ -291,6 +294,21 @@ def test_time_does_not_step_back(tmp_path: Path) -> None:
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_command_says_how_many_connections_it_throttled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing is dropped, only this word tells that the box has done something."""
+    box = tmp_path / "box.yaml"
+    box.write_text(
+        IN_PATH.replace("[drop]", "[{throttle: {rate: 100kbit}}]").replace("forbidden", "STARTTLS")
+    )
+    source = write(tmp_path / "in.pcap", [*talk(), *talk(ipv6=True)])
+    assert main([str(source), "-p", str(box), "-o", str(tmp_path / "out.pcapng")]) == 0
+    assert capsys.readouterr().out.startswith(
+        "16 packets (0 other frames), 0 forged, 0 dropped, 0 rewritten, 0 held, 0 redirected, 2 throttled\n"
+    )
 
 
 def test_command_writes_capture_and_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
