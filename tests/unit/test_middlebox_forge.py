@@ -240,7 +240,7 @@ def test_quantile_is_linear_between_published_points() -> None:
 
 
 def test_delays_of_one_occasion_are_drawn_by_one_share() -> None:
-    """Injectors that answer one packet are late together, each within its own quantiles; with the next it is another."""
+    """Injectors that answer one packet are late together, each within its own quantiles; the next by another share."""
     slow, fast = Quantiles(((0.0, 1000), (1.0, 2000))), Quantiles(((0.0, 0), (1.0, 1000)))
     forger, one, other = Forger(Random(1)), occasion(), occasion()
     looks = (Look(delay=slow, count=3), Look(delay=fast), Look(delay=slow))
