@@ -128,6 +128,8 @@ SIGHTS = {
     "benign-client-abort": [
         # Linux opens a window of at most 131072 bytes to begin with (tcp_rmem), and the client reads 65536 once.
         exactly("peer", f"{RESET} and tcp.flags.ack == 1 and {FROM_CLIENT} and tcp.ack < 200000", 2),
+        # Of what it sent it has got back a part: the server had not done.
+        exactly("peer", f"{RESET} and tcp.flags.ack == 1 and {FROM_CLIENT} and tcp.ack < tcp.seq", 2),
         exactly("peer", f"{RESET} and tcp.flags.ack == 1 and {FROM_CLIENT}", 2),
         follows("peer", f"{FROM_SERVER} and tcp.len > 0", f"{RESET} and {FROM_CLIENT}"),
         exactly("peer", f"{FROM_SERVER} and ({RESET} or {FIN} or tcp.seq > 200000)", 0),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Exempt:
-    """why: ends the sentence "not compared, since"; filters: as `profile/name`, name as in `scenarios.filecheck.filters_of`."""
+    """why: ends the sentence "not compared, since"; filters: `profile/name`, as `tamperlab check` would name it."""
 
     why: str
     filters: tuple[str, ...]
