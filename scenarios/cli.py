@@ -189,34 +189,27 @@ def profiles(
 @app.command()
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Scenario or profile files.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is wrong with files.
 
-    Reads scenario and profile files; every problem comes with its line and column.
+    Reads scenario and profile files; every problem comes with its line and column. Of a good file: which filters are
+    not for Wireshark.
     """
-    from middlebox.load import load_deployment
-    from middlebox.sourcefile import is_file, read_source
-    from middlebox.yamlsource import ProfileError, ScenarioError
-    from scenarios.load import load_scenario
+    from scenarios.filecheck import check_file
 
-    status = OK
-    for file in files:
-        try:
-            words = read_source(file, ProfileError) if is_file(file) else b""
-            is_scenario = any(line.startswith(b"scenario:") for line in words.splitlines())
-            if is_scenario or is_file(file / "scenario.yaml"):
-                load_scenario(file)
-                print(f"{file}: good")
-                continue
-            box = load_deployment(file)
-            print(f"{file}: good")
-            own = [rule.name for p in box.profiles() for rule in p.rules if not rule.when.needs.wireshark]
-            if own:
-                print(f"  not for Wireshark, by words of the lab's own: {', '.join(dict.fromkeys(own))}")
-        except (ProfileError, ScenarioError) as error:
-            print(error, file=sys.stderr)
-            status = BAD_INPUT
-    raise typer.Exit(status)
+    checked = [check_file(file) for file in files]
+    if as_json:
+        print_json([one.as_json() for one in checked])
+    for one in () if as_json else checked:
+        if one.problems:
+            print(*one.problems, sep="\n", file=sys.stderr)
+            continue
+        print(f"{one.file}: good")
+        if one.own:
+            print("  not for Wireshark, by words of the lab's own:", *one.own, sep="\n    ")
+    raise typer.Exit(BAD_INPUT if any(one.problems for one in checked) else OK)
 
 
 @app.command()

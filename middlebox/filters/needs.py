@@ -60,22 +60,27 @@ class Selector:
 @dataclass(frozen=True, slots=True)
 class Needs:
     """`protocols`: dissectors to run. `fields`: the dissected fields that are read. `window_bytes`: how much of the
-    stream before a payload must be at hand. `directions`: those whose packets can match. `wireshark`: only Wireshark's
-    fields are used, so the filter can be pasted there. `counts`: how much of the flow has been seen matters. `meters`:
-    how much of the subscriber's whole traffic. `per_flow`: the answer is the same for every packet of a flow and
-    direction."""
+    stream before a payload must be at hand. `directions`: those whose packets can match. `own`: the fields of
+    our own that are read, which Wireshark does not know. `counts`: how much of the flow has been seen matters.
+    `meters`: how much of the subscriber's whole traffic. `per_flow`: the answer is the same for every packet of a flow
+    and direction."""
 
     protocols: frozenset[str]
     fields: frozenset[str]
     selectors: tuple[Selector, ...]
     window_bytes: int
     directions: frozenset[Direction]
-    wireshark: bool
+    own: frozenset[str]
     counts: bool
     meters: bool
     per_flow: bool
     words: Words | None = None
     """Of these at least one stands in what the sender has said by then (`words_of`); None: not known."""
+
+    @property
+    def wireshark(self) -> bool:
+        """Whether only Wireshark's fields are used, so that the filter can be pasted there."""
+        return not self.own
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def needs_of(test: TypedTest) -> Needs:
         selectors=tuple(dict.fromkeys(map(_selector, regions))),
         window_bytes=_window_bytes(test),
         directions=frozenset().union(*(region.directions for region in regions)),
-        wireshark=not any(field.origin is Origin.OWN for field in fields),
+        own=frozenset(field.name for field in fields if field.origin is Origin.OWN),
         counts=any(field.grows for field in fields),
         meters=any(field.name == METER for field in fields),
         per_flow=all(field.per_flow for field in fields),

@@ -1,4 +1,4 @@
-"""Every rule of every shipped profile that Wireshark can read, against tshark: the same packets, to the last one.
+"""Every filter of a rule or a residual in a shipped profile, against tshark: the same packets, to the last one.
 
 A rule that no conversation here sets off fails too: whoever ships a profile adds one. Rules with
 fields of our own (`flow.marks`, `payload.popcount`) are not for Wireshark; each has its own test.
@@ -18,6 +18,7 @@ from scapy.packet import Packet
 from scapy.utils import wrpcap
 
 from middlebox.load import load_profile, profile_names
+from scenarios.filecheck import filters_of
 from tests.property.test_dissect_rules import frames_that_set_off
 from tests.property.test_filters_oracle import tshark
 from tests.unit.dissect_kit import TSHARK_OPTIONS, ip_packets_of
@@ -196,13 +197,14 @@ def initials(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def shipped() -> dict[str, str]:
-    """What rules ask -> the rules that ask it, as profile/rule."""
+    """What rules, and cases of residuals, ask -> who asks it, as profile/filter."""
     asked: dict[str, list[str]] = {}
     for name in profile_names():
         for rule in load_profile(name).rules:
-            if rule.when.needs.wireshark:
-                asked.setdefault(" ".join(rule.when.text.split()), []).append(f"{name}/{rule.name}")
-    return {text: " ".join(rules) for text, rules in asked.items()}
+            for filter_name, when in filters_of(rule):
+                if when.needs.wireshark:
+                    asked.setdefault(" ".join(when.text.split()), []).append(f"{name}/{filter_name}")
+    return {text: "; ".join(names) for text, names in asked.items()}
 
 
 def seen(capture: str, folder: Path) -> Iterator[tuple[str, list[int], list[int] | None]]:

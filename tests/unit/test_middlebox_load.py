@@ -72,43 +72,6 @@ def test_shipped_tmobile_header_fields_are_chosen(name: str) -> None:
     assert profile.placement is Placement.ON_PATH
 
 
-STRIPPER = frozenset({"refuse-starttls", "refuse-starttls-imap", "refuse-stls"})
-OWN_FIELDS = {
-    "gfw-2017": {"first-injector", "second-injector"},
-    "gfw-2021": {"backup-looks-once", "backup-on-next-message"},
-    "gfw-esni": {"drop-after-esni", "give-up-on-tiny-first-segment"},
-    "gfw-fet": {"drop-after-fully-encrypted"},
-    "iran-filter": {"drop-unknown-protocol", "know-dns", "know-http", "know-tls"},
-    "tspu-rst": {
-        "make-redirect-of-answer",
-        "make-reset-of-answer",
-        "note-listed-host",
-        "note-listed-name",
-    },
-    "tspu-throttle": {"give-up-on-other-protocols", "throttle-by-name"},
-    "gfw-443-2025": {"reset-client-on-syn"},
-    "turkmenistan": {"remember-name-without-handshake", "reset-client-on-name"},
-    "fair-use": {f"drop-{name}" for name in ("openvpn", "wireguard", "ike", "l2tp", "pptp", "gre", "esp")},
-    "henan": {"reset-client-on-host", "reset-client-on-sni"},
-    "airtel": {"reset-both-on-sni", "reset-both-on-host"},
-    "bluecoat-page": {"keep-from-server", "see-client-off"},
-    "content-block": {"keep-from-server", "see-client-off"},
-    "pix-mailguard": {"refuse-other-commands"},
-    "stripper": STRIPPER | {"strip-stls-from-capa"},
-    "stripper-354": STRIPPER,
-    "stripper-454": STRIPPER,
-    "stripper-502": STRIPPER,
-}
-"""Profile -> the rules that read fields of our own, which Wireshark does not know."""
-
-
-@pytest.mark.parametrize("name", profile_names())
-def test_shipped_profile_rules_can_be_pasted_into_wireshark(name: str) -> None:
-    """All but those that are named here, which read what no packet shows."""
-    own = {rule.name for rule in load_profile(name).rules if not rule.when.needs.wireshark}
-    assert own == OWN_FIELDS.get(name, frozenset())
-
-
 def test_deployment_of_plain_profile_is_one_phase_at_zero() -> None:
     """A profile by itself applies to everybody from the start."""
     deployment = load_deployment("watch-sni")

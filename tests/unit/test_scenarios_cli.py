@@ -66,12 +66,45 @@ def test_cli_check_knows_scenarios_from_profiles(tmp_path: Path, capsys: pytest.
 
 
 def test_cli_check_says_which_rules_cannot_be_pasted_into_wireshark() -> None:
-    """Those with fields that no capture has, by name; the others work there."""
+    """Those with fields that no capture has, by name, with the fields; the others work there."""
     profiles = ROOT / "middlebox/profiles"
     said = type_("check", str(profiles / "fair-use.yaml")).output
-    assert "not for Wireshark, by words of the lab's own: " in said
-    assert "drop-openvpn" in said
+    assert "not for Wireshark, by words of the lab's own:" in said
+    assert "fair-use/drop-openvpn: subscriber.bytes, subscriber.quota" in said
     assert "Wireshark" not in type_("check", str(profiles / "tmobile-uk-2012.yaml")).output
+
+
+def test_cli_check_looks_at_the_boxes_of_a_scenario_and_at_cases_of_residuals() -> None:
+    """The one filter of gfw-2024 with a word of the lab's own is a case: named of profile and of scenario."""
+    case = "gfw-2024/second-injector, case 1 of its residual: flow.direction"
+    for file in ("middlebox/profiles/gfw-2024.yaml", "scenarios/gfw-2024/scenario.yaml"):
+        said = type_("check", str(ROOT / file)).output
+        assert f"    {case}\n" in said
+        assert said.count("gfw-2024/second-injector") == 1
+
+
+def test_cli_check_as_data_has_a_good_and_a_bad_file(tmp_path: Path) -> None:
+    """One object for each file, problems with their places, and nothing else on stdout or stderr."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("profile: bad\nplacement: on-path\nrules: [{name: a, when: tcp.dstprt == 1, do: [log]}]\n")
+    done = type_(
+        "check", "--json", str(ROOT / "scenarios/gfw-2024/scenario.yaml"), str(bad), "no-such-file.yaml"
+    )
+    scenario, profile, none = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr) == (2, "")
+    assert (scenario["kind"], scenario["good"], scenario["problems"]) == ("scenario", True, [])
+    assert scenario["not_for_wireshark"] == [
+        {
+            "profile": "gfw-2024",
+            "filter": "second-injector, case 1 of its residual",
+            "fields": ["flow.direction"],
+        }
+    ]
+    assert (profile["kind"], profile["good"], profile["not_for_wireshark"]) == ("profile", False, [])
+    [problem] = profile["problems"]
+    assert (problem["file"], problem["line"], problem["column"]) == (str(bad), 3, 25)
+    assert "tcp.dstport" in problem["text"]
+    assert none["problems"][0]["file"] == "no-such-file.yaml"
 
 
 def test_cli_replay_forges_into_a_capture(tmp_path: Path) -> None:
