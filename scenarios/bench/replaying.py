@@ -71,7 +71,7 @@ def measure_engine(
 ) -> list[Figure]:
     """Packets a second, flatness and memory. Few and many connections are measured in turn, each in a fresh process.
 
-    profiles: a name, or several with + between; empty for the one that has to watch everything. flows: so many are many.
+    profiles: a name, or several with + between; empty for the box that watches everything. flows: so many are many.
     """
     undecided = run_dir / "bench-undecided.yaml"
     undecided.write_text(PROFILE)

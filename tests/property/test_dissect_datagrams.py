@@ -47,7 +47,7 @@ DNS_NOISE = st.one_of(
 )
 
 
-def fed(dissector: DatagramDissector, direction: Direction, data: bytes) -> Fields:
+def assert_survives(dissector: DatagramDissector, direction: Direction, data: bytes) -> Fields:
     """What a datagram shows, after a look at what it must never do."""
     before = dissector.alive
     fields: Fields = {}
@@ -66,7 +66,7 @@ def test_any_datagrams_as_quic_raise_nothing(datagrams: list[tuple[Direction, by
     """Noise, and noise behind the beginning of a long header."""
     dissector = QuicDissector(quic_plan(None))
     for direction, data in datagrams:
-        fed(dissector, direction, data)
+        assert_survives(dissector, direction, data)
 
 
 @given(SEALED, st.sampled_from([V1, V2]))
@@ -79,7 +79,9 @@ def test_anything_under_a_valid_initial_protection_raises_nothing(
     packets = [(Direction.CLIENT_TO_SERVER, packets[0][1], 0), *packets[1:]]
     for place, (direction, inside, number) in enumerate(packets):
         sender = "server" if direction is Direction.SERVER_TO_CLIENT else "client"
-        fields = fed(dissector, direction, initial(inside, version=version, sender=sender, number=number))
+        fields = assert_survives(
+            dissector, direction, initial(inside, version=version, sender=sender, number=number)
+        )
         if place == 0:
             assert fields["quic.packet_number"] == [0]
 
@@ -89,4 +91,4 @@ def test_any_datagrams_as_dns_raise_nothing(datagrams: list[tuple[Direction, byt
     """Noise, and noise behind a header whose counts promise anything."""
     dissector = DnsDatagramDissector(dns_plan(None))
     for direction, data in datagrams:
-        fed(dissector, direction, data)
+        assert_survives(dissector, direction, data)

@@ -96,7 +96,7 @@ def feed_spoilt(engine: Engine, placement: Placement, random: Random, count: int
     return found
 
 
-def spoilt_past(profile: str, count: int, seed: int) -> Counter[str]:
+def assert_survives(profile: str, count: int, seed: int) -> Counter[str]:
     box = load_deployment(profile)
     [only] = box.profiles()
     engine = Engine(box, Random(seed), 0)
@@ -110,7 +110,7 @@ def spoilt_past(profile: str, count: int, seed: int) -> Counter[str]:
 @pytest.mark.parametrize("profile", profile_names())
 def test_shipped_box_answers_every_spoilt_packet(profile: str) -> None:
     """Five hundred mistakes past each: a verdict every time, what is forged can be read, and on-path all passes."""
-    spoilt_past(profile, 500, seed=1)
+    assert_survives(profile, 500, seed=1)
 
 
 @pytest.mark.deep
@@ -119,13 +119,13 @@ def test_shipped_box_answers_every_spoilt_packet(profile: str) -> None:
 def test_shipped_box_answers_five_thousand_spoilt_packets(profile: str) -> None:
     """The same with 5,000 for each profile: more than 200,000 in all."""
     assert len(profile_names()) * 5_000 >= 200_000
-    spoilt_past(profile, 5_000, seed=2)
+    assert_survives(profile, 5_000, seed=2)
 
 
 @pytest.mark.parametrize("profile", ["tmobile-uk-2012", "pix-mailguard", "tmobile-uk-2012-vpn"])
 def test_spoilt_packets_still_set_boxes_off(profile: str) -> None:
     """The mistakes come as far as rules do: where the captures hold what a box waits for, it acts among them."""
-    assert spoilt_past(profile, 500, seed=3)["rule_matched"] > 0
+    assert assert_survives(profile, 500, seed=3)["rule_matched"] > 0
 
 
 def test_packet_made_whole_again_is_as_its_sender_had_it() -> None:
