@@ -170,7 +170,7 @@ def test_by_night_most_are_cut_off_and_by_day_few(finished_run: FinishedRun) -> 
 
 
 def lags_s(finished_run: FinishedRun) -> list[tuple[float, float]]:
-    """Of each connection that was cut off: when the last datagram passed before one was lost, and when that was sent."""
+    """Of each connection that was cut off: when the last datagram passed before one was lost, and when that came."""
     steps = [("gfw-quic", "name"), ("gfw-quic", "hidden-too-early")]
     steps += [("gfw-quic-hours", f"night-{number}") for number in range(1, 7)]
     found = []
