@@ -16,19 +16,21 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-SUBMISSION_PORT = 587
+MAIL_PORTS = (25, 587)
 READ_BYTES = 65_536
 
 IDLE_S, SLOW_S, TARPIT_S = 0.4, 1.2, 0.2
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 1, 1, 1
 """Chosen: short, so that a scenario is."""
+OFFER = "250-{name}\r\n250-8BITMIME\r\n250-SIZE 14680064\r\n250 STARTTLS\r\n"
+"""STARTTLS last, as in the list of Cisco's document 118550. The greeting has a version, as those of many servers."""
 
 
 def await_moment(connection: socket.socket, port: int, name: str) -> bool:
     """Return when the moment has come, its bytes still unread; False: the client left before."""
-    if port != SUBMISSION_PORT:
+    if port not in MAIL_PORTS:
         return bool(connection.recv(READ_BYTES, socket.MSG_PEEK))
-    connection.sendall(f"220 {name} ESMTP\r\n".encode())
+    connection.sendall(f"220 {name} ESMTP 3.20\r\n".encode())
     while True:
         line, end, _ = connection.recv(READ_BYTES, socket.MSG_PEEK).partition(b"\n")
         if not end:
@@ -36,8 +38,8 @@ def await_moment(connection: socket.socket, port: int, name: str) -> bool:
         if line.upper().startswith(b"STARTTLS"):
             return True
         connection.recv(len(line) + len(end))
-        offer = f"250-{name}\r\n250 STARTTLS\r\n" if line.upper().startswith(b"EHLO") else "250 ok\r\n"
-        connection.sendall(offer.encode())
+        answer = OFFER.format(name=name) if line.upper().startswith(b"EHLO") else "250 ok\r\n"
+        connection.sendall(answer.encode())
 
 
 def reset(connection: socket.socket) -> None:
