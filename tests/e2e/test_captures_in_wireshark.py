@@ -8,10 +8,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from scapy.layers.l2 import Ether
+from scapy.utils import wrpcap
 
+from middlebox.packet import ACK, tcp_segment
 from tests.e2e.conftest import Terminal
 
 TSHARK = shutil.which("tshark")
+CHECKING = ("-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE")
+"""Options with which tshark looks at checksums: by itself it believes them all."""
+WRONG_CHECKSUM = "ip.checksum.status == 0 or tcp.checksum.status == 0"
 
 
 def frames(capture: Path, display_filter: str, *options: str) -> list[tuple[int, str]]:
@@ -68,4 +74,20 @@ def test_captures_are_ordered_by_time_and_complete(terminal: Terminal) -> None:
     assert terminal.type("run", "smtps-block", "--no-controls", "--family", "4").returncode == 0
     for capture in (terminal.runs / "latest" / "captures").glob("*.pcapng"):
         assert frames(capture, "frame.time_delta < 0") == []
-        assert frames(capture, "ip.checksum.status == 0 or tcp.checksum.status == 0") == []
+        assert frames(capture, WRONG_CHECKSUM, *CHECKING) == []
+
+
+@pytest.mark.skipif(TSHARK is None, reason="tshark is not installed; make setup-servers installs it")
+def test_wrong_checksums_would_be_found(tmp_path: Path) -> None:
+    """Of three segments one is right, one has a wrong checksum in IP and one in TCP: tshark names these two."""
+    segment = tcp_segment(
+        src=b"\xc0\0\x02\x0b", dst=b"\xcb\0\x71\x19", sport=40000, dport=587, seq=1, ack=1, flags=ACK, window=500,
+        ttl=64, payload=b"STARTTLS\r\n",
+    )  # fmt: skip
+    ip_checksum, tcp_checksum = 10, 20 + 16
+    spoilt = [
+        segment[:at] + bytes([segment[at] ^ 0xFF]) + segment[at + 1 :] for at in (ip_checksum, tcp_checksum)
+    ]
+    capture = tmp_path / "spoilt.pcap"
+    wrpcap(str(capture), [Ether(type=0x0800) / packet for packet in (segment, *spoilt)])
+    assert [number for number, _ in frames(capture, WRONG_CHECKSUM, *CHECKING)] == [2, 3]
