@@ -87,7 +87,7 @@ def test_stripper_takes_the_line_out_wherever_it_stands(offered: bytes, left_of_
 @pytest.mark.parametrize(
     ("name", "refusal"),
     [
-        ("stripper", b"454 TLS not available due to temporary reason\r\n"),
+        ("stripper", b"502 Command not implemented\r\n"),
         ("stripper-454", b"454 TLS not available due to temporary reason\r\n"),
         ("stripper-502", b"502 Command not implemented\r\n"),
         ("stripper-354", b"354 do something else\r\n"),

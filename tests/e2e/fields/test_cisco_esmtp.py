@@ -10,7 +10,7 @@ from tests.e2e.fields.finished import FAMILIES
 from tests.e2e.fields.two_ends import both_ends, tshark
 
 SLUG = "cisco-esmtp"
-STEPS = ("opportunistic", "strict", "ask-anyway")
+STEPS = ("opportunistic", "strict", "ask-anyway", "last-line")
 
 
 def masked(line: bytes) -> bytes:
@@ -27,9 +27,22 @@ def test_cisco_banner_is_masked_but_for_its_2_and_0(
     run = finished_run(SLUG)
     at_client, at_server = both_ends(run, run.connection(step, family))
     sent, came = at_server.lines("server")[0], at_client.lines("server")[0]
-    assert sent.startswith(b"220 mail.example ESMTP")
+    assert sent.startswith((b"220 mail.example ESMTP", b"220 peer.example ESMTP"))
     assert came == masked(sent)
     assert came.startswith(b"220 ************ *****")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cisco_masks_what_stands_in_document_118550(finished_run: FinishedRun, family: int) -> None:
+    """Its three lines, the last of which is `250 XXXXXXXA`; and of a version in the banner 2 and 0 are left."""
+    run = finished_run(SLUG)
+    at_client, at_server = both_ends(run, run.connection("last-line", family))
+    assert at_server.lines("server")[:-1] == [
+        b"220 peer.example ESMTP 3.20", b"250-peer.example", b"250-8BITMIME", b"250-SIZE 14680064", b"250 STARTTLS",
+    ]  # fmt: skip
+    assert at_client.lines("server")[:-1] == [
+        b"220 ************ ***** **20", b"250-peer.example", b"250-8BITMIME", b"250-SIZE 14680064", b"250 XXXXXXXA",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -76,7 +89,7 @@ def test_cisco_moves_no_number(finished_run: FinishedRun, step: str, family: int
 def test_cisco_leaves_nothing_for_wireshark_to_note(finished_run: FinishedRun) -> None:
     """No retransmission, nothing out of order, nothing acknowledged that was not seen, at either end."""
     run = finished_run(SLUG)
-    for host in ("sim1", "mail"):
+    for host in ("sim1", "mail", "peer"):
         assert tshark(run.directory / "captures" / f"{host}.pcapng", "tcp.analysis.flags") == []
 
 
@@ -89,11 +102,13 @@ def test_cisco_lets_mail_through_in_clear(finished_run: FinishedRun, family: int
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("step", "refused"), [("opportunistic", b"ehlo "), ("ask-anyway", b"STARTTLS")])
+@pytest.mark.parametrize(
+    ("step", "refused"), [("opportunistic", b"ehlo "), ("ask-anyway", b"STARTTLS"), ("old-words", b"VRFY ")]
+)
 def test_mail_guard_refuses_what_is_not_of_the_seven(
     finished_run: FinishedRun, step: str, refused: bytes, family: int
 ) -> None:
-    """`502 5.5.2 Error: command not recognized` for EHLO and STARTTLS; the seven pass as they are."""
+    """`502 5.5.2 Error: command not recognized` for EHLO, STARTTLS and VRFY, and nothing else is changed."""
     run = finished_run("pix-mailguard")
     at_client, at_server = both_ends(run, run.connection(step, family))
     said, heard = at_client.lines("client"), at_server.lines("client")
@@ -103,3 +118,16 @@ def test_mail_guard_refuses_what_is_not_of_the_seven(
     [(sent, came)] = [(sent, came) for sent, came in pairs if sent != came]
     assert came == b"502 5.5.2 Error: command not recognized"
     assert sent.startswith(b"250 ")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mail_guard_lets_each_of_the_seven_pass(finished_run: FinishedRun, family: int) -> None:
+    """The commands that RFC 821 section 4.5.1 demands of every server reach it, and its answers come back."""
+    run = finished_run("pix-mailguard")
+    seven = {b"HELO", b"MAIL", b"RCPT", b"DATA", b"RSET", b"NOOP", b"QUIT"}
+    passed = set()
+    for step in ("opportunistic", "old-words"):
+        ends = both_ends(run, run.connection(step, family))
+        said, heard = ({line[:4].upper() for line in end.lines("client")} for end in ends)
+        passed |= said & heard & seven
+    assert passed == seven
