@@ -81,10 +81,16 @@ def test_redirected_mail_arrives_whole(finished_run: FinishedRun, family: int) -
 
 
 @pytest.mark.parametrize("slug", ["port-25-drop", "port-25-reset", "port-25-redirect"])
+@pytest.mark.parametrize(("step", "port"), [("submission", 587), ("implicit-tls", 465)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_submission_is_left_alone(finished_run: FinishedRun, slug: str, family: int) -> None:
-    """Port 587 works, with TLS, at the server that was meant."""
+def test_submission_is_left_alone(
+    finished_run: FinishedRun, slug: str, step: str, port: int, family: int
+) -> None:
+    """Ports 587 and 465 work, with TLS, at the server that was meant."""
     run = finished_run(slug)
-    assert run.outcome("submission", family) == "delivered"
-    connection = run.connection("submission", family)
+    assert run.outcome(step, family) == "delivered"
+    connection = run.connection(step, family)
+    assert (connection.ends.server_host, connection.ends.server_port) == ("mail", port)
     assert connection.forged("client") == connection.forged("server") == []
+    at_client, at_server = both_ends(run, connection)
+    assert at_server.stream("client") == at_client.stream("client") != b""
