@@ -6,6 +6,7 @@ Rules with fields of our own are not for Wireshark, and are listed by `tamperlab
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ LOSES_SEGMENTS = ("stripper-lossy",)
 """A segment may be lost ahead of the box and the bare ACK behind it arrive: what is sent again then, though the box has
 never seen it, is for tshark a repetition, which it does not read (see the last test here)."""
 
+ABOUT_DATAGRAMS = re.compile(r"\b(?:quic|udp|wg|isakmp|l2tp|esp)\b")
+
 SLUGS = [
     slug
     for slug in scenario_slugs()
@@ -84,12 +87,12 @@ def as_file(packets: Sequence[Captured], path: Path) -> str:
 
 
 def shown_here(text: str, shown: list[int] | None, packets: list[bytes]) -> list[int] | None:
-    """What of tshark's frames (from 0) a box looks at: names in QUIC only where a rule names quic or udp,
-    and of an ICMP error never what it quotes (docs/filters.md)."""
+    """What of tshark's frames (from 0) a box looks at: names in QUIC only where a rule names a protocol over UDP, and
+    of an ICMP error never what it quotes (docs/filters.md)."""
     if shown is None:
         return None
     without = {PROTOCOL_ICMP, PROTOCOL_ICMPV6}
-    if "quic" not in text and "udp" not in text:
+    if not ABOUT_DATAGRAMS.search(text):
         without.add(PROTOCOL_UDP)
     decoded = {number: decode(packets[number]) for number in shown}
     return [number for number, p in decoded.items() if p is not None and p.protocol not in without]

@@ -22,10 +22,10 @@ TAMPERED = [
 ON_ANY_PORT = (
     *("-o", "tcp.try_heuristic_first:TRUE", "-o", "udp.try_heuristic_first:TRUE"),
     *("--enable-heuristic", "tls_tcp"),
-    *("-d", "udp.port==17010,l2tp"),
+    *("-d", "udp.port==17010,l2tp", "-d", "udp.port==15000,isakmp"),
 )
-"""Options of tshark that let it look for TLS, HTTP and BitTorrent on any port, as the box does, and for L2TP on the
-lab's."""
+"""Options of tshark that let it look for TLS, HTTP and BitTorrent on any port, as the box does, and for L2TP and IKE on
+the lab's."""
 
 UNSEEN = {
     ("tmobile-uk-2012-vpn", "drop-openvpn"): "tshark looks for OpenVPN on its usual port only",
