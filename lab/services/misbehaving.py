@@ -1,8 +1,8 @@
 """A server that does one thing, and that often badly: the innocent causes of what looks like tampering.
 
 Every connection has a process of its own (`misbehaving_server.py`), so one can crash and the others go on. A
-behaviour acts at the *moment*: on ports 25 and 587, after a greeting and an EHLO, when the client's STARTTLS has come; on
-any other port when the client's first bytes have. What goes over the wire is the kernel's own doing.
+behaviour acts at the *moment*: on ports 25 and 587, after a greeting and an EHLO, when the client's STARTTLS has come;
+on any other port when the client's first bytes have. What goes over the wire is the kernel's own doing.
 
     answer           sends back what came, until the client leaves
     crash            the process dies by SIGKILL with the client's bytes unread: RST

@@ -38,8 +38,8 @@ BY_THE_BOOK = {
     "ike-elsewhere": (16, IKE_SA_INIT),
     "ike-behind-nat": (0, b"\x00\x00\x00\x00"),
 }
-"""Step -> (offset, the bytes there): catalogue section 10; RFC 7296 3.1, an SA first, version 2.0, exchange 34, from the
-initiator; RFC 3948 2.2, the non-ESP marker."""
+"""Step -> (offset, the bytes there): catalogue section 10; RFC 7296 3.1, an SA first, version 2.0, exchange 34, from
+the initiator; RFC 3948 2.2, the non-ESP marker."""
 GRE, ESP = 47, 50
 WITHOUT_PORTS = {
     GRE: "gre.proto == 0x880b and not icmp and not icmpv6",
