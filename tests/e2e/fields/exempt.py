@@ -43,6 +43,12 @@ _NAMES = (
 )
 
 EXEMPT: Mapping[str, tuple[Exempt, ...]] = {
+    "gfw-2010": (
+        Exempt(
+            "segments overlap, and the box takes the first copy of a byte",
+            ("gfw-2010/type-1", "gfw-2010/type-1a", "gfw-2010/type-2", "gfw-2010/type-2a"),
+        ),
+    ),
     "gfw-2017": (
         Exempt(
             "a word that ends in the next segment is found there, which Wireshark does only after reassembly",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from middlebox.packet import checksum_is_right
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES
 from tests.e2e.fields.two_ends import both_ends, tshark
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from middlebox.packet import Packet, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, Run, assert_bare
 from tests.e2e.fields.sentence import assert_lasts, said_alone
 

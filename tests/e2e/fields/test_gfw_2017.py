@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from middlebox.packet import RST, SYN, Packet, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, assert_bare
 
 RESIDUAL_S = 90 * 0.05

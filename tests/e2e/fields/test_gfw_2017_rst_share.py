@@ -7,7 +7,7 @@ from math import sqrt
 import pytest
 
 from middlebox.packet import RST, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, Run
 
 ANSWERED = 1 - 0.028

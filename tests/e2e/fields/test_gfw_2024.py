@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from middlebox.packet import Packet, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, SYN, Connection, Run, Seen, assert_bare
 from tests.e2e.fields.silence import assert_silent_between, since
 

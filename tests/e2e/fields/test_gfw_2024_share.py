@@ -8,7 +8,7 @@ from math import sqrt
 import pytest
 
 from scenarios.captures import read_capture
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.delays import WITHIN, assert_published, delay_of, meant_delays_ms
 from tests.e2e.fields.finished import Connection, Run
 from tests.e2e.fields.test_gfw_2024 import AT_CLIENT, IP_IDS, assert_table, by_injector, injector

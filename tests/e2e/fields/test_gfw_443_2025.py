@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from middlebox.packet import SYN, Packet, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.delays import meant_delays_ms
 from tests.e2e.fields.finished import FAMILIES, assert_bare
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from middlebox.packet import Packet
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, Seen
 
 THREE = ("three", "again-1", "again-2", "again-3", "three-aaaa")

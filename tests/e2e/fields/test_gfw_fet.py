@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection
 from tests.e2e.fields.silence import assert_all_pass, passages, since
 from tests.property.wu23_algorithm_1 import exemptions

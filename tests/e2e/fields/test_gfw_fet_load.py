@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Run
 from tests.e2e.fields.silence import passages
 from tests.property.wu23_algorithm_1 import exemptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, Run
 from tests.e2e.fields.silence import SLACK_S, assert_all_pass, passages, since
 from tests.e2e.fields.two_ends import tshark

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from middlebox.packet import RST
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES
 from tests.e2e.fields.two_ends import both_ends
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from middlebox.packet import Packet, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.delays import assert_published, delay_of, meant_delays_ms
 from tests.e2e.fields.finished import FAMILIES, Connection, Seen, options_of
 

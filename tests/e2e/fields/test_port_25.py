@@ -8,7 +8,7 @@ import pytest
 
 from middlebox.packet import SYN
 from scenarios.captures import read_capture
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Run, options_of
 from tests.e2e.fields.two_ends import End, both_ends
 

@@ -24,7 +24,7 @@ from middlebox.packet import ACK, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_UDP, 
 from scenarios.captures import Captured, read_capture
 from scenarios.filecheck import filters_of
 from scenarios.load import SCENARIOS, scenario_slugs
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.exempt import ON_ANY_PORT, PORTS, READ_ONCE, exempt_filters
 from tests.e2e.fields.finished import INSIDE, Run, is_from
 from tests.e2e.test_scenarios import skip_without_servers
@@ -92,8 +92,8 @@ def as_file(packets: Sequence[Captured], path: Path) -> str:
 
 
 def shown_here(text: str, shown: list[int], packets: list[bytes]) -> list[int]:
-    """What of tshark's frames (from 0) a box looks at: names in QUIC only where a rule names a protocol over UDP, and of
-    an ICMP error never what it quotes (docs/filters.md)."""
+    """What of tshark's frames (from 0) a box looks at: names in QUIC only where a rule names a protocol over UDP, and
+    of an ICMP error never what it quotes (docs/filters.md)."""
     without = {PROTOCOL_ICMP, PROTOCOL_ICMPV6}
     if "tls" in text and not ABOUT_DATAGRAMS.search(text):
         without.add(PROTOCOL_UDP)

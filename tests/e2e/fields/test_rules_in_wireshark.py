@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from scenarios.load import load_scenario, scenario_slugs
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.exempt import ON_ANY_PORT, PORTS, exempt_filters
 from tests.e2e.test_captures_in_wireshark import frames
 from tests.e2e.test_scenarios import skip_without_servers

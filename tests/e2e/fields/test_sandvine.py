@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 from middlebox.packet import flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, assert_bare
 
 AHEAD = 12_503

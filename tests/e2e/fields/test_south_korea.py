@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from middlebox.packet import ACK, Packet, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Connection, assert_bare
 
 

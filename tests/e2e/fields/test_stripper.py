@@ -11,7 +11,7 @@ import re
 import pytest
 
 from middlebox.packet import checksum_is_right
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES
 from tests.e2e.fields.two_ends import End, both_ends, tshark
 from tests.e2e.test_captures_in_wireshark import CHECKING

@@ -6,7 +6,7 @@ import pytest
 from scapy.layers.dns import DNS
 
 from middlebox.packet import Packet, flag_letters
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, assert_bare
 
 IP_ID, INITIAL_TTL = 30000, 128

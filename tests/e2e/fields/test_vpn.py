@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.captures import Captured, read_capture
-from tests.e2e.fields.conftest import FinishedRun
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.fields.finished import FAMILIES, Run
 from tests.e2e.fields.test_rules_agree_with_tshark import as_file, shown_here
 from tests.e2e.fields.two_ends import tshark as frames_shown
