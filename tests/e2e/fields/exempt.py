@@ -28,7 +28,11 @@ _CASES = (
     "kazakhstan-null/drop-after-sni, case 1 of its residual",
     "kazakhstan-null/drop-after-host, case 1 of its residual",
 )
-_NOTICE = ("gfw-2017/notice-sensitive-request", "gfw-2017-first-syn-counts/notice-sensitive-request")
+_NOTICE = (
+    "gfw-2017/notice-sensitive-request",
+    "gfw-2017-first-syn-counts/notice-sensitive-request",
+    "knob-base/see-word",
+)
 _NAMES = (
     "airtel/be-blind-after-a-name",
     "gfw-2021/notice-blocked-name",
@@ -38,6 +42,7 @@ _NAMES = (
     "gfw-2024/third-injector",
     "iran-null/drop-after-sni",
     "kazakhstan-null/drop-after-sni",
+    "knob-base/see-name",
     "south-korea/reset-both-with-changing-ack",
     "watch-sni/reset-both-on-blocked-sni",
 )

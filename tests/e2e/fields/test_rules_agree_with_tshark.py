@@ -55,7 +55,7 @@ class Asked:
 @cache
 def all_asked() -> list[Asked]:
     """Every filter of the shipped profiles and of those beside a scenario that is for Wireshark, each text once."""
-    files = [path for path in sorted(SCENARIOS.glob("*/*.yaml")) if path.name != "scenario.yaml"]
+    files = [path for path in sorted(SCENARIOS.rglob("*.yaml")) if path.name != "scenario.yaml"]
     profiles = [
         *map(load_profile, profile_names()),
         *(p for f in files for p in load_deployment(f).profiles()),
