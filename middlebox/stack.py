@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
 
 from middlebox import packet as wire
 from middlebox.decision import PASS, Decision, Forged, Offload, Verdict
@@ -23,11 +25,27 @@ CONNECTIONS_REMEMBERED = 200_000
 """Of which some boxes have let go and others not (chosen); the oldest is forgotten, and shown to all again."""
 
 _Key = tuple[bytes, int, bytes, int, int]
-_LetGo = list[int]
-"""Of each box, the bits of `Offload`: whole numbers, since every packet that comes here is looked up."""
 
 _PASS, _DROP = int(Offload.PASS), int(Offload.DROP)
-_OFFLOADS = tuple(Offload(bits) for bits in range(16))
+
+
+class _LetGo(NamedTuple):
+    """boxes: of each, the bits of `Offload`: whole numbers, since every packet that comes here is looked up; answer:
+    what follows from them for a packet about which no box says anything."""
+
+    boxes: tuple[int, ...]
+    answer: Decision
+
+
+@cache
+def _let_go(boxes: tuple[int, ...]) -> _LetGo:
+    """One for all connections of which the same is known: what all boxes pass the kernel may pass, what one of them
+    drops it may drop."""
+    passed, dropped = _PASS, 0
+    for offload in boxes:
+        passed &= offload
+        dropped |= offload & _DROP
+    return _LetGo(boxes, Decision(offload=Offload(passed | dropped)) if passed | dropped else PASS)
 
 
 class Stack:
@@ -35,6 +53,8 @@ class Stack:
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._engines = tuple(engines)
+        numbers = tuple(range(len(self._engines)))
+        self._order = {Side.INSIDE: numbers, Side.OUTSIDE: numbers[::-1]}
         self._let_go: dict[_Key, _LetGo] = {}
         self._generations = [engine.generation for engine in self._engines]
         self._take_up_wants(self.deployments)
@@ -76,7 +96,7 @@ class Stack:
     def _take_up_wants(self, deployments: Iterable[Deployment]) -> None:
         self._wants = [plan_for(deployment).wants for deployment in deployments]
         self._borders = borders(want for wants in self._wants for want in wants)
-        self._strangers: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        self._strangers: dict[tuple[int, int, int], _LetGo] = {}
 
     def handle(
         self,
@@ -100,24 +120,29 @@ class Stack:
             self._undecoded += 1
             return PASS
         key = _key_of(p)
-        let_go = self._remembered(key, p, starts_anew=first or _is_syn(p))
-        whole = _Answer()
+        known = self._remembered(key, p, starts_anew=first or _is_syn(p))
+        whole: _Answer | None = None  # most packets are answered as their connection is
         mine: Packet | None = p  # goes to the first box that is asked: each marks its own in its own way
-        order = range(len(self._engines)) if ingress is Side.INSIDE else reversed(range(len(self._engines)))
-        for number in order:
-            if let_go[number] & _PASS == _PASS:
+        for number in self._order[ingress]:
+            if known.boxes[number] & _PASS == _PASS:
                 continue
             decision = self._engines[number].handle(
-                whole.data or data, now_ns, ingress, sent_by, first=first, has_passed=has_passed, decoded=mine
+                data, now_ns, ingress, sent_by, first=first, has_passed=has_passed, decoded=mine
             )
             mine = None
-            if decision is not PASS:
-                let_go[number] |= int(decision.offload)
-                whole.add(decision)
+            if decision is PASS:
+                continue
+            whole = whole or _Answer()
+            whole.add(decision)
+            if int(decision.offload) & ~known.boxes[number]:
+                known = self._learned(key, known, number, decision.offload)
+            data = decision.replacement or data
             if whole.verdict is Verdict.DROP:
                 break
-        self._note_generations()
-        return whole.decision(self._common(key, let_go))
+        if whole is None:
+            return known.answer
+        # Where that sets judged connections up for judgement again, the next packet asks.
+        return whole.decision(Offload.NONE if self._note_generations() else known.answer.offload)
 
     def lead(self, data: bytes, now_ns: int, ingress: Side) -> Decision:
         """As `Engine.lead`: where the first box leads the connection that leads it anywhere."""
@@ -138,32 +163,33 @@ class Stack:
         alike = (p.protocol, bisect(self._borders, p.sport), bisect(self._borders, p.dport))
         strangers = self._strangers.get(alike)
         if strangers is None:
-            strangers = self._strangers[alike] = tuple(
-                0 if any(want.concerns(p.protocol, p.sport, p.dport) for want in wants) else _PASS
-                for wants in self._wants
+            concerned = (
+                any(want.concerns(p.protocol, p.sport, p.dport) for want in wants) for wants in self._wants
             )
-        return list(strangers)
+            strangers = self._strangers[alike] = _let_go(tuple(0 if one else _PASS for one in concerned))
+        return strangers
 
-    def _common(self, key: _Key, let_go: _LetGo) -> Offload:
-        """What the kernel may do by itself: pass what all boxes pass, drop what one of them drops."""
-        passed, dropped = _PASS, 0
-        for offload in let_go:
-            passed &= offload
-            dropped |= offload & _DROP
-        if passed == _PASS:
+    def _learned(self, key: _Key, known: _LetGo, number: int, offload: Offload) -> _LetGo:
+        """What is known when this box has let go too; remembered as long as some box has not."""
+        boxes = (*known.boxes[:number], known.boxes[number] | int(offload), *known.boxes[number + 1 :])
+        now = _let_go(boxes)
+        if now.answer.offload & _PASS == _PASS:
             self._let_go.pop(key, None)
-        elif any(let_go):
-            if len(self._let_go) >= CONNECTIONS_REMEMBERED:
-                del self._let_go[next(iter(self._let_go))]
-            self._let_go[key] = let_go
-        return _OFFLOADS[passed | dropped]
+            return now
+        if key not in self._let_go and len(self._let_go) >= CONNECTIONS_REMEMBERED:
+            del self._let_go[next(iter(self._let_go))]
+        self._let_go[key] = now
+        return now
 
-    def _note_generations(self) -> None:
+    def _note_generations(self) -> bool:
+        """Whether what was let go counts no more."""
         generations = [engine.generation for engine in self._engines]
-        if generations != self._generations:
-            self._generations = generations
-            self._let_go.clear()
-            self.generation += 1
+        if generations == self._generations:
+            return False
+        self._generations = generations
+        self._let_go.clear()
+        self.generation += 1
+        return True
 
 
 class _Answer:
