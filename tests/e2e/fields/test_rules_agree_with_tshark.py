@@ -33,6 +33,7 @@ pytestmark = [
 
 READ_OTHERWISE = {
     "tcp-knobs": "segments that overlap, overtake or contradict each other: boxes read them differently",
+    "gfw-2024": "bad checksums, data offsets of 0 and segments that overtake each other, too",
     "gfw-2017-resync": "SYNs and numbers that mean nothing: they lead tshark astray, too",
     "turkmenistan": "the same packet twice without a connection: tshark dissects once what is sent again",
     "tspu-throttle": "names behind something else: tshark looks for TLS anew in each segment",

@@ -11,7 +11,7 @@ from tests.e2e.fields.conftest import FinishedRun
 from tests.e2e.test_captures_in_wireshark import frames
 from tests.e2e.test_scenarios import skip_without_servers
 
-READ_OTHERWISE = ("tcp-knobs", "gfw-2017-resync")
+READ_OTHERWISE = ("tcp-knobs", "gfw-2024", "gfw-2017-resync")
 """Segments that overlap, overtake or contradict each other: boxes, and tshark, read them differently."""
 
 TAMPERED = [
