@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import FinishedRun, finished_run  # noqa: F401
 
 from scenarios.load import load_scenario, scenario_slugs
+from tests.e2e.conftest import FinishedRun
 from tests.e2e.test_captures_in_wireshark import TSHARK
 
 FROM_SERVER = "(ip.src == 203.0.113.0/24 or ipv6.src == 2001:db8:3::/64)"
@@ -248,7 +248,7 @@ def test_lookalike_has_something_to_be_seen_in_wireshark(slug: str) -> None:
 
 @pytest.mark.skipif(TSHARK is None, reason="tshark is not installed; make setup-servers installs it")
 @pytest.mark.parametrize("slug", SIGHTS)
-def test_lookalike_shows_in_wireshark_what_it_says(slug: str, finished_run: FinishedRun) -> None:  # noqa: F811
+def test_lookalike_shows_in_wireshark_what_it_says(slug: str, finished_run: FinishedRun) -> None:
     """Each thing that the scenario is about is seen by tshark, as often as there are connections, and no other."""
     captures = finished_run(slug).directory / "captures"
     counts = {sight: seen(sight, captures) for sight in SIGHTS[slug]}

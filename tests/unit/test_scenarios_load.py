@@ -60,10 +60,6 @@ def test_scenarios_of_the_incident_are_all_there() -> None:
     }  # fmt: skip
 
 
-OVER_IPV4 = {"gfw-2024-share": "dice and delays know no IP version, and gfw-2024 has both"}
-"""Scenarios that are played over IPv4 only, and why."""
-
-
 @pytest.mark.parametrize("slug", scenario_slugs())
 def test_shipped_scenario_keeps_the_rules_of_the_house(slug: str) -> None:
     """Its name is its folder's, it has a README and a control without the box; it is played over all IP versions that
@@ -72,8 +68,7 @@ def test_shipped_scenario_keeps_the_rules_of_the_house(slug: str) -> None:
     assert scenario.slug == slug
     assert "no-middlebox" in [control.name for control in scenario.controls]
     known = [CLIENTS[step.client].families for step in steps_of(scenario.steps)]
-    able = tuple(f for f in (4, 6) if all(f in families for families in known))
-    assert scenario.families == ((4,) if slug in OVER_IPV4 else able)
+    assert scenario.families == tuple(f for f in (4, 6) if all(f in families for families in known))
     acts = [e for e in scenario.expect if isinstance(e, ExpectEvents) and e.count.low > 0]
     assert acts, "an expectation that the box did something, or saw the connection that it let be"
     readme = (SCENARIOS / slug / "README.md").read_text(encoding="utf-8")
