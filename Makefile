@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 SETUP := scripts/setup.sh
 BIN := .venv/bin
-# More workers than cores: a lab spends most of its time waiting for its own links.
-WORKERS ?= 4
+# More workers than two cores: a lab waits for its own links; with many more they wait for one another.
+WORKERS ?= 3
 
 .PHONY: help setup setup-servers scenarios test test-deep test-values lint bench shell doctor clean
 

@@ -14,7 +14,7 @@ SECOND_SYN = ("state-syn", "second-syn-ignored", "second-syn-resync")
 SYN_TRICKS = ("syn-before", "syn-after", "syn-and-stray-byte")
 """What a SYN that means nothing can do; each of these boxes takes it in another way."""
 README = Path(__file__).parents[3] / "scenarios" / "tcp-knobs" / "README.md"
-_ROW = re.compile(r"^\| `([a-z0-9-]+)` \| .* \| (seen|missed) \| (.*) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| `([a-z0-9-]+)` \| [^|]* \| (seen|missed) \| ([^|]*) \|$", re.MULTILINE)
 _CELL = re.compile(r"`([a-z-]+)` (seen|missed)")
 
 
