@@ -132,10 +132,12 @@ class Stack:
             mine = None
             if decision is PASS:
                 continue
-            whole = whole or _Answer()
-            whole.add(decision)
             if int(decision.offload) & ~known.boxes[number]:
                 known = self._learned(key, known, number, decision.offload)
+            if _says_no_more(decision):
+                continue
+            whole = whole or _Answer()
+            whole.add(decision)
             data = decision.replacement or data
             if whole.verdict is Verdict.DROP:
                 break
@@ -190,6 +192,13 @@ class Stack:
         self._let_go.clear()
         self.generation += 1
         return True
+
+
+def _says_no_more(decision: Decision) -> bool:
+    """Whether all that it says is what the kernel may do from now on."""
+    return decision.verdict is Verdict.ACCEPT and not (
+        decision.events or decision.forged or decision.replacement or decision.hold_until_ns
+    )
 
 
 class _Answer:
