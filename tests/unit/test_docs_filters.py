@@ -7,7 +7,7 @@ from pathlib import Path
 from middlebox.load import load_profile, profile_names
 from scenarios.filecheck import own_words
 from scenarios.load import scenario_slugs
-from tests.e2e.fields.exempt import EXEMPT, PORTS, READ_ONCE
+from tests.e2e.fields.exempt import AT_ODDS, EXEMPT, PORTS, READ_ONCE
 
 PAGE = Path(__file__).parents[2] / "docs" / "filters.md"
 
@@ -43,8 +43,9 @@ def test_filters_page_lists_what_is_not_compared_with_tshark() -> None:
     ]
     assert rows_of("| run of | profile/rule | since |") == exempt
     assert rows_of("| run of | since |") == [f"| `{slug}` | {why} |" for slug, why in READ_ONCE.items()]
+    assert rows_of("| in the run of | since |") == [f"| `{slug}` | {why} |" for slug, why in AT_ODDS.items()]
 
 
 def test_exempt_runs_are_those_of_scenarios() -> None:
     """A scenario that was renamed takes its exemptions with it."""
-    assert {*EXEMPT, *READ_ONCE, *PORTS} <= set(scenario_slugs())
+    assert {*EXEMPT, *READ_ONCE, *AT_ODDS, *PORTS} <= set(scenario_slugs())

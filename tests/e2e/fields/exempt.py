@@ -5,8 +5,13 @@ Everything else is compared, packet for packet. docs/filters.md has this table f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from middlebox.packet import ACK, FIN, PROTOCOL_TCP, SYN, Packet
+
+HEADER_WORDS = 5
+"""The least that a TCP header has (RFC 9293 3.1)."""
 
 
 @dataclass(frozen=True)
@@ -17,22 +22,7 @@ class Exempt:
     filters: tuple[str, ...]
 
 
-_CASES = (
-    "clayton-2006/reset-both-on-keyword, case 1 of its residual",
-    "gfw-2010/type-2, case 2 of its residual",
-    "gfw-2010/type-2a, case 2 of its residual",
-    "gfw-2017/second-injector, case 2 of its residual",
-    "gfw-2017-first-syn-counts/second-injector, case 2 of its residual",
-    "iran-null/drop-after-sni, case 1 of its residual",
-    "iran-null/drop-after-host, case 1 of its residual",
-    "kazakhstan-null/drop-after-sni, case 1 of its residual",
-    "kazakhstan-null/drop-after-host, case 1 of its residual",
-)
-_NOTICE = (
-    "gfw-2017/notice-sensitive-request",
-    "gfw-2017-first-syn-counts/notice-sensitive-request",
-    "knob-base/see-word",
-)
+_OPENVPN = ("gfw-2017/notice-sensitive-request", "tmobile-uk-2012-vpn/drop-openvpn")
 _NAMES = (
     "airtel/be-blind-after-a-name",
     "gfw-2021/notice-blocked-name",
@@ -47,20 +37,19 @@ _NAMES = (
     "watch-sni/reset-both-on-blocked-sni",
 )
 
+_ACROSS_SEGMENTS = Exempt(
+    "a word that ends in the next segment is found there, which Wireshark does only after reassembly",
+    ("watch-keyword/reset-both-on-keyword",),
+)
+
 EXEMPT: Mapping[str, tuple[Exempt, ...]] = {
-    "gfw-2010": (
-        Exempt(
-            "segments overlap, and the box takes the first copy of a byte",
-            ("gfw-2010/type-1", "gfw-2010/type-1a", "gfw-2010/type-2", "gfw-2010/type-2a"),
-        ),
+    "fair-use": (
+        Exempt("on one port tshark takes OpenVPN or PPTP, not both", ("tmobile-uk-2012-vpn/drop-pptp",)),
     ),
     "gfw-2017": (
-        Exempt(
-            "a word that ends in the next segment is found there, which Wireshark does only after reassembly",
-            ("watch-keyword/reset-both-on-keyword",),
-        ),
+        _ACROSS_SEGMENTS,
+        Exempt("tshark looks for OpenVPN over TCP on its own port only", _OPENVPN),
     ),
-    "gfw-2017-resync": (Exempt("behind a second SYN tshark takes the numbers for wrong, and reads no more", _NOTICE),),
     "port-25-redirect": (
         Exempt(
             "the greeting comes from another address than the client has called: no connection of the box's",
@@ -73,17 +62,11 @@ EXEMPT: Mapping[str, tuple[Exempt, ...]] = {
             ("sandvine/reset-both-on-bittorrent-handshake",),
         ),
     ),
-    "tcp-knobs": (
-        Exempt("tshark reads no flags in a TCP header with a wrong data offset", _CASES),
-        Exempt(
-            "segments overlap, overtake and contradict each other: every box reads them in its way, and so does tshark",
-            (*_NOTICE, "watch-keyword/reset-both-on-keyword"),
-        ),
-    ),
+    "tcp-knobs": (_ACROSS_SEGMENTS,),
     "tmobile-uk-2012-vpn": (
         Exempt(
             "tshark gives a connection over to TLS as soon as OpenVPN over TCP has TLS in it",
-            ("tmobile-uk-2012-vpn/drop-openvpn",),
+            _OPENVPN,
         ),
     ),
     "tspu-throttle": (Exempt("names stand behind something else: tshark looks for TLS anew in each segment", _NAMES),),
@@ -98,6 +81,15 @@ READ_ONCE: Mapping[str, str] = {
 """Scenario -> why a box reads what tshark takes for a repetition, which it does not read (only these packets are left
 out)."""
 
+_ODD = (
+    "segments overlap, overtake or contradict each other, have no right header, or begin with the answer: every box"
+    " reads them in its way, and so does tshark"
+)
+AT_ODDS: Mapping[str, str] = dict.fromkeys(
+    ("gfw-2010", "gfw-2017-resync", "gfw-2021", "gfw-2024", "tcp-knobs"), _ODD
+)
+"""Scenario -> why connections with such segments, and only these, are left out."""
+
 ON_ANY_PORT = (
     *("-o", "tcp.try_heuristic_first:TRUE", "-o", "udp.try_heuristic_first:TRUE"),
     *("--enable-heuristic", "tls_tcp", "--disable-protocol", "lanforge"),
@@ -111,6 +103,29 @@ PORTS: Mapping[str, tuple[str, ...]] = {
     "tmobile-uk-2012-vpn": ("-d", "tcp.port==7000,pptp"),
 }
 """Scenario -> what is spoken on a port where tshark does not look for it, as options of its own."""
+
+
+def at_odds(packets: Iterable[Packet]) -> frozenset[frozenset[tuple[bytes, int]]]:
+    """The connections, by their two ends, in which a segment is not the next one of its end or has no right header, or
+    of which a SYN+ACK is the first that is seen."""
+    found, known, next_seq = set(), set(), dict[tuple[bytes, int, bytes, int], int]()
+    for p in packets:
+        if p.protocol != PROTOCOL_TCP:
+            continue
+        sender = (p.src, p.sport, p.dst, p.dport)
+        length = len(p.payload) + bool(p.flags & SYN) + bool(p.flags & FIN)
+        begins_with_answer = ends_of(p) not in known and p.flags & (SYN | ACK) == SYN | ACK
+        is_next = not length or next_seq.get(sender, p.seq) == p.seq
+        if begins_with_answer or not is_next or p.data[p.l4 + 12] >> 4 < HEADER_WORDS:
+            found.add(ends_of(p))
+        known.add(ends_of(p))
+        if length:
+            next_seq[sender] = (p.seq + length) & 0xFFFFFFFF
+    return frozenset(found)
+
+
+def ends_of(p: Packet) -> frozenset[tuple[bytes, int]]:
+    return frozenset({(p.src, p.sport), (p.dst, p.dport)})
 
 
 def exempt_filters(slug: str) -> frozenset[str]:

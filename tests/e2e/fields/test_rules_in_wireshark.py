@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
+from pathlib import Path
 
 import pytest
 
+from scenarios.captures import read_capture
 from scenarios.load import load_scenario, scenario_slugs
 from tests.e2e.conftest import FinishedRun
-from tests.e2e.fields.exempt import ON_ANY_PORT, PORTS, exempt_filters
+from tests.e2e.fields.exempt import AT_ODDS, ON_ANY_PORT, PORTS, at_odds, ends_of, exempt_filters
 from tests.e2e.test_captures_in_wireshark import frames
 from tests.e2e.test_scenarios import skip_without_servers
 
@@ -19,6 +22,16 @@ COMES_IN = {"box-inside": FROM_INSIDE, "box-outside": f"not {FROM_INSIDE}"}
 """Side of the box -> what comes in there, and has not been changed yet."""
 AGAIN = "tcp.analysis.retransmission"
 """What is sent once more: tshark dissects it once, a box that looks at single packets does it each time."""
+
+
+@cache
+def left_out(slug: str, capture: Path) -> frozenset[int]:
+    """Numbers of the frames (from 1) that `AT_ODDS` leaves out."""
+    if slug not in AT_ODDS:
+        return frozenset()
+    packets = [captured.packet for captured in read_capture(capture)]
+    odd = at_odds(packets)
+    return frozenset(number for number, p in enumerate(packets, 1) if ends_of(p) in odd)
 
 
 @pytest.mark.skipif(
@@ -38,7 +51,7 @@ def test_triggers_of_a_run_are_found_by_the_rules_filter(slug: str, finished_run
         for place, comes_in in COMES_IN.items():
             capture = captures / f"{place}.pcapng"
             comment = f'frame.comment contains "{word}" and {comes_in} and not {AGAIN}'
-            marked = {number for number, _ in frames(capture, comment)}
+            marked = {number for number, _ in frames(capture, comment)} - left_out(slug, capture)
             assert marked <= {number for number, _ in frames(capture, rule["when"], *options)}, (
                 rule,
                 place,
