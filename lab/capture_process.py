@@ -82,9 +82,12 @@ class Point:
         self._file.flush()
 
     def drain(self, until_ns: int = _NO_END) -> None:
-        """Write down what the ring holds now, as far as it passed no later than that (ns since 1970)."""
+        """Write down what the ring holds now, as far as it passed no later than that (ns since 1970).
+
+        Once round at most: where packets come faster than they are written, the other rings must have their turn.
+        """
         ring = self._ring
-        while True:
+        for _ in range(self._frames):
             at = self._next * self._frame_bytes
             status, length, captured, start, _, seconds, nanoseconds = _HEADER.unpack_from(ring, at)
             if not status & _TP_STATUS_USER:

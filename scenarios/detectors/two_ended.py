@@ -38,9 +38,10 @@ MIN_TRANSIT_SHARE = 0.5
 """An arrival sooner after a sending than this share of the fastest journey seen is not that packet (chosen: no genuine
 packet halves the best time of its path, a forgery made half-way or later does)."""
 
-CLOCK_NOISE_NS = 1_000_000
-"""How much sooner than that a capture may still say a packet was there: on a busy machine the moment at which a frame
-is noted is not the moment at which it passed (chosen). On a path this short, times prove nothing."""
+HELD_UP_NS = 20_000_000
+"""How much sooner than that a genuine packet may still come (chosen). All others of a short acquaintance may have been
+held up where this one was not: a box reads a request and lets a RST pass unread, and on a busy machine reading takes
+milliseconds. On a path this short, times prove nothing."""
 
 FlowId = tuple[bytes, int, bytes, int]
 """(client address, client port, server address, server port)"""
@@ -217,7 +218,7 @@ class _Journey:
             genuine = pair(
                 [c.time_ns for c in sent],
                 [c.time_ns + shift_ns for c in arrived],
-                least_ns=max(int(fastest_ns * MIN_TRANSIT_SHARE) - CLOCK_NOISE_NS, 0),
+                least_ns=max(int(fastest_ns * MIN_TRANSIT_SHARE) - HELD_UP_NS, 0),
                 usual_ns=fastest_ns,
             )
             why = "the other end sent no such packet"

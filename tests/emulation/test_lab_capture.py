@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -68,22 +69,26 @@ def test_captures_end_at_one_moment_though_the_traffic_goes_on(run_dir: Path) ->
         flowing, stopped = threading.Event(), threading.Event()
 
         def send_on() -> None:
+            began_ns = time.monotonic_ns()
             for number in itertools.count():
                 sender.sendto(struct.pack("!I", number), (lab.hosts["mail"].ipv4, 7))
-                if number == 2000:
+                if number == 500:
                     flowing.set()
                 if stopped.is_set():
                     break
+                while time.monotonic_ns() < began_ns + number * 50_000:
+                    pass  # 20,000 a second: none is so many that a ring is full, or the gap that is looked for so long
 
         sending = threading.Thread(target=send_on)
         with sender:
             sending.start()
             try:
                 assert flowing.wait(10)
-                assert captures.stop()
+                counts = captures.stop()
             finally:
                 stopped.set()
                 sending.join()
+        assert {name: count.dropped for name, count in counts.items()} == dict.fromkeys(POINTS, 0)
         last = [numbers_in(captures.paths[name])[-1] for name in POINTS]
         assert last == sorted(last, reverse=True)
 

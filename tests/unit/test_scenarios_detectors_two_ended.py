@@ -157,6 +157,36 @@ def test_two_ended_short_path_does_not_blame_a_reset_that_was_quick() -> None:
     assert find_unsent_resets(quick["sim1"], quick["mail"]) == []
 
 
+def test_two_ended_reset_that_passed_unread_is_not_blamed_for_being_quick() -> None:
+    """A busy box holds up all that it reads, 5 ms at least; a RST passes it unread, at once."""
+    stage = established()
+    stage.send("client", "R")
+    held_up = {"sim1": list(stage.captures["sim1"]), "mail": []}
+    for captured in stage.captures["mail"]:
+        from_client = captured.packet.src == stage.pack(stage.client)
+        sent = captured.time_ns - (35 * MS + MS // 100 if from_client else 0)
+        late = MS // 10 if captured.packet.flags & 4 else 5 * MS
+        held_up["mail"].append(replace(captured, time_ns=sent + late))
+    assert find_unsent_resets(held_up["sim1"], held_up["mail"]) == []
+
+
+def test_two_ended_reset_that_was_too_quick_for_a_long_path_is_found() -> None:
+    """Sent and lost, and its twin made 10 ms later near the other end: no packet crosses 135 ms of path in 10."""
+    stage = established()
+    far = {"sim1": list(stage.captures["sim1"]), "mail": []}
+    for captured in stage.captures["mail"]:
+        from_client = captured.packet.src == stage.pack(stage.client)
+        far["mail"].append(
+            replace(captured, time_ns=captured.time_ns + (100 * MS if from_client else -100 * MS))
+        )
+    stage.send("client", "R", until="sim1")
+    sent = stage.captures["sim1"][-1]
+    far["sim1"].append(sent)
+    far["mail"].append(replace(sent, number=len(far["mail"]) + 1, time_ns=sent.time_ns + 10 * MS))
+    (finding,) = find_unsent_resets(far["sim1"], far["mail"])
+    assert finding.towards == "server"
+
+
 def test_two_ended_own_addresses_are_in_every_packet() -> None:
     """A host that spoke with two peers is recognised by what its packets have in common."""
     one, two = starttls_block(), starttls_block(server="203.0.113.80")
