@@ -37,8 +37,8 @@ class Enforcement:
     def __init__(self, rng: Random) -> None:
         self.residuals = ResidualTable()
         self.marks = HostMarks()
-        # Rules have dice of their own, thrown once a match: how much is forged depends on how busy the ends are, and
-        # must not decide who is let off.
+        # Rules share dice that nothing else throws, once a match: how much is forged depends on how busy the ends are,
+        # and must not decide who is let off.
         self._rng = rng
         self._other_dice = copy(rng)
         self._other_dice.seed(self._other_dice.getrandbits(64))

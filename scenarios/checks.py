@@ -275,10 +275,14 @@ def check_two_ended(world: World) -> CheckResult:
     """The RSTs that neither end sent, by the two captures alone, are those the box forged and that arrived, no more.
 
     That what the events tell of is on the wire is `check_ground_truth`'s business. An end's own RST whose numbers the
-    box has moved may be found: as it arrived, nobody has sent it.
+    box has moved may be found: as it arrived, nobody has sent it. Connections left over from a world before are on
+    neither side, see `own_checks`.
     """
+    left_over = world.left_over
     truth: Counter[_ResetName] = Counter()
     for journey in world.journeys:
+        if community_id_of(journey.packet) in left_over:
+            continue
         if journey.arrived and (made := journey.made_reset) is not None:
             p, towards = made
             truth[_reset_name(p, towards)] += 1
@@ -365,5 +369,6 @@ def own_checks(world: World, findings: Sequence[Finding]) -> list[CheckResult]:
     ids = {
         community_id_of(p) for journey in led for p in (journey.packet, journey.leaves_as) if p is not None
     }
+    ids |= world.left_over  # a RST of theirs may have been sent before these captures began
     world.findings = [finding for finding in findings if finding.community_id not in ids]
     return [check_ground_truth(world), check_two_ended(world)]

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Any
 
-from middlebox.packet import SYN, Packet, decode, flag_letters
+from middlebox.packet import Packet, decode, flag_letters
 from scenarios.captures import fingerprint
 from scenarios.journeys import Event, Journey, community_id_of
 
@@ -78,22 +78,17 @@ def explain(
 
 
 def without_cut_off(
-    disagreements: Iterable[Disagreement],
-    journeys: Iterable[Journey],
-    *,
-    ended_ns: int,
-    earlier: Collection[str],
+    disagreements: Iterable[Disagreement], *, ended_ns: int, left_over: Collection[str]
 ) -> list[Disagreement]:
     """Less those about packets that the captures may hold in part: under way as they began or as they ended.
 
-    ended_ns: until then all captures hold everything; earlier: Community IDs of connections that were open before.
+    ended_ns: until then the box was there and all captures hold everything
+    left_over: Community IDs of connections from before
     """
-    opened = {community_id_of(j.packet) for j in journeys if j.packet.flags & SYN}
 
     def cut_off(journey: Journey) -> bool:
         last_ns = max(captured.time_ns for captured in journey.seen.values())
-        flow = community_id_of(journey.packet)
-        return last_ns > ended_ns - BOX_TRANSIT_NS or (flow in earlier and flow not in opened)
+        return last_ns > ended_ns - BOX_TRANSIT_NS or community_id_of(journey.packet) in left_over
 
     return [d for d in disagreements if d.event is not None or d.journey is None or not cut_off(d.journey)]
 

@@ -14,7 +14,7 @@ from scenarios.captures import Captured, read_capture
 from scenarios.checks import View, check, own_checks, problems_of
 from scenarios.detectors.two_ended import Finding, find_unsent_resets
 from scenarios.explanation import explain, without_cut_off
-from scenarios.journeys import Journey, World as Places, collect, community_id_of
+from scenarios.journeys import Journey, World as Places, collect
 from scenarios.model import Expectation
 from scenarios.record import FlowEnds, Play, World
 
@@ -36,16 +36,13 @@ def judge(
         assign_flows(play, captures)
     journeys = collect(captures, places)
     found = explain(journeys, world.events, box=places.box, may_get_lost=places.may_get_lost)
-    world.disagreements = without_cut_off(found, journeys, ended_ns=world.ended_ns, earlier=world.earlier)
     world.journeys = journeys
+    world.disagreements = without_cut_off(found, ended_ns=world.ended_ns, left_over=world.left_over)
     hosts = {name: {a for a, host in places.hosts.items() if host == name} for name in places.hosts.values()}
-    # Of a connection that was open before this world, a RST may have been sent before the captures began.
-    left_over = set(world.earlier) - {community_id_of(j.packet) for j in journeys if j.packet.flags & SYN}
-    findings = [f for f in two_ended(captures, hosts, places) if f.community_id not in left_over]
     for play in world.plays:
         view = View(play, world, captures)
         play.checks = [check(expectation, view) for expectation in expect]
-    world.checks = own_checks(world, findings)
+    world.checks = own_checks(world, two_ended(captures, hosts, places))
     world.problems += problems_of(
         world, box_status=box_status, must_act=not (world.is_control or world.genuine)
     )

@@ -19,10 +19,10 @@ from typing import Any
 
 from middlebox.community import community_id
 from middlebox.events import PROTOCOL_NAMES
-from middlebox.packet import PROTOCOL_TCP, Packet
+from middlebox.packet import PROTOCOL_TCP, SYN, Packet
 from scenarios.detectors.two_ended import Finding
 from scenarios.explanation import Disagreement
-from scenarios.journeys import Event, Journey
+from scenarios.journeys import Event, Journey, community_id_of
 from scenarios.model import Step
 
 SCHEMA = 1
@@ -161,7 +161,8 @@ class World:
     """One box (or none) and everything that was captured meanwhile.
 
     captures: folder of the pcapng files; events: what the box wrote, empty without one
-    ended_ns: until then the captures hold everything; earlier: Community IDs of connections that were open before
+    ended_ns: until then the box was there and the captures hold everything
+    earlier: Community IDs of connections of the worlds before
     problems: why this world proves nothing, one line each; empty when it is valid
     genuine: the box has nothing to do here, and that is what the scenario is about
     """
@@ -181,6 +182,11 @@ class World:
     ended_ns: int = 1 << 63
     earlier: Collection[str] = ()
     genuine: bool = False
+
+    @property
+    def left_over(self) -> set[str]:
+        """Community IDs of connections that go on from a world before: their beginning is in no capture here."""
+        return set(self.earlier) - {community_id_of(j.packet) for j in self.journeys if j.packet.flags & SYN}
 
     @property
     def is_control(self) -> bool:

@@ -210,11 +210,11 @@ class Stage:
             self.lab.wait_until_quiet()
             status = None
             with self._connections_ended() if running.unfinished else nullcontext():
+                world.ended_ns = time.time_ns()
                 if box is not None:
                     status = box.stop()
                     world.box = {"status": status, **box.ready}
                     world.events = read_events(box.events)
-                world.ended_ns = time.time_ns()
                 for name, count in captures.stop().items():
                     if count.dropped:
                         world.problems.append(f"the capture of {name} missed {count.dropped} packets")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from scenarios.checks import View, check, check_ground_truth, check_two_ended, problems_of
+from middlebox.packet import SYN
+from scenarios.checks import View, check, check_ground_truth, check_two_ended, own_checks, problems_of
 from scenarios.detectors.two_ended import find_unsent_resets
 from scenarios.explanation import explain
 from scenarios.journeys import collect
@@ -184,6 +185,19 @@ def test_checks_forged_reset_that_got_lost_need_not_be_found() -> None:
     stage.captures["sim1"] = [c for c in stage.captures["sim1"] if not c.packet.flags & 4]
     found = check_two_ended(view_of(stage).world)
     assert (found.passed, found.seen) == (True, "1 found, 1 forged")
+
+
+def test_checks_connection_left_over_from_a_world_before_is_judged_on_neither_side() -> None:
+    """What is forged in it is not missed, what its ends sent earlier is not blamed; one that began here is judged."""
+    stage = starttls_block()
+    world = view_of(stage).world
+    findings = list(world.findings)
+    world.earlier = {finding.community_id for finding in findings}
+    own_checks(world, findings)
+    assert check_two_ended(world).seen == "2 found, 2 forged"
+    world.journeys = [journey for journey in world.journeys if not journey.packet.flags & SYN]
+    assert [check.passed for check in own_checks(world, findings)] == [True, True]
+    assert check_two_ended(world).seen == "0 found, 0 forged"
 
 
 ENDED = {"event": "run_ended", "valid": True}

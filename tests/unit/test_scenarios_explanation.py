@@ -177,15 +177,14 @@ def test_explanation_packets_cut_off_at_either_end_of_the_captures_are_no_lies()
     handshake(stage)
     begin_ms = stage.time_ms
     stage.send("client", "PA", b"last words", until="box-inside")
-    journeys, disagreements = journeys_of(stage)
+    _, disagreements = journeys_of(stage)
     flow = {event["flow"]["community_id"] for event in starttls_block().events}
     end_ns = BEGIN_NS + round((begin_ms + 16) * 1e6)
     late = BEGIN_NS + 10**12
     assert len(disagreements) == 1
-    assert without_cut_off(disagreements, journeys, ended_ns=end_ns, earlier=()) == []
-    assert without_cut_off(disagreements, journeys, ended_ns=late, earlier=()) == disagreements
-    assert without_cut_off(disagreements, journeys, ended_ns=late, earlier=flow) == disagreements
-    assert without_cut_off(disagreements, journeys[3:], ended_ns=late, earlier=flow) == []
+    assert without_cut_off(disagreements, ended_ns=end_ns, left_over=()) == []
+    assert without_cut_off(disagreements, ended_ns=late, left_over=()) == disagreements
+    assert without_cut_off(disagreements, ended_ns=late, left_over=flow) == []
 
 
 def test_explanation_event_without_its_packet_is_never_excused() -> None:
@@ -193,8 +192,8 @@ def test_explanation_event_without_its_packet_is_never_excused() -> None:
     stage = starttls_block()
     for place in ("box-inside", "sim1"):
         stage.captures[place] = [c for c in stage.captures[place] if not c.packet.flags & 4]
-    journeys, disagreements = journeys_of(stage)
-    assert without_cut_off(disagreements, journeys, ended_ns=0, earlier=()) == disagreements
+    _, disagreements = journeys_of(stage)
+    assert without_cut_off(disagreements, ended_ns=0, left_over=()) == disagreements
 
 
 def test_explanation_forged_packet_that_may_get_lost_need_not_arrive() -> None:
