@@ -13,11 +13,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from lab.errors import LabError
+from lab.netns import in_network_of
 from lab.topology import Node
 
 POLL_S = 0.002
@@ -56,6 +57,12 @@ class Host:
             first = self._next_port
             self._next_port += count
         return first
+
+    def reserve_ports(self, ports: Iterable[range]) -> None:
+        """Have the kernel give none of these to programs that ask for no certain one; in place of those before."""
+        words = ",".join(f"{some.start}-{some.stop - 1}" for some in ports)
+        with in_network_of(self.pid):
+            Path("/proc/sys/net/ipv4/ip_local_reserved_ports").write_text(words + "\n")
 
     def popen(
         self,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import platform
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -46,6 +47,7 @@ from scenarios.model import (
     Together,
     Wait,
     host_of,
+    steps_of,
 )
 from scenarios.record import MAIN, Play, Record, StepRun, World
 
@@ -114,7 +116,19 @@ def opened_stage(scenario: Scenario, directory: Path) -> Iterator[Stage]:
         lab = stack.enter_context(build_lab(scenario, directory))
         cast = start_cast(scenario, lab, directory / "services")
         stack.callback(cast.stop)
+        for name, ports in named_ports(scenario).items():
+            lab.hosts[name].reserve_ports(ports)
         yield Stage(scenario, lab, cast, directory, stack)
+
+
+def named_ports(scenario: Scenario) -> dict[str, list[range]]:
+    """Host -> the client's ports that its steps ask for. Another connection that had one would be taken for theirs."""
+    ports: dict[str, list[range]] = defaultdict(list)
+    for steps in (scenario.steps, *(control.steps for control in scenario.controls)):
+        for step in steps_of(steps):
+            if first := step.ask.get("source_port"):
+                ports[step.on].append(range(first, first + step.ask.get("connections", 1)))
+    return dict(ports)
 
 
 def build_lab(scenario: Scenario, directory: Path) -> Lab:

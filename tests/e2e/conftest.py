@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,13 @@ def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
         pytest.skip(f"needs real root to become {user!r}; CI has it")
     if user == "mapped" and shutil.which("newuidmap") is None:
         pytest.skip("needs newuidmap (package uidmap) for a range of user ids")
+    with prompt_of(user) as terminal:
+        yield terminal
+
+
+@contextmanager
+def prompt_of(user: str) -> Iterator[Terminal]:
+    """A prompt of a user, with a folder for his runs that is gone afterwards."""
     runs = Path(tempfile.mkdtemp(prefix="tamperlab-e2e-"))
     try:
         if os.geteuid() == 0 and user != "root":
@@ -117,7 +125,7 @@ def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """`finished_run(slug)`: the run of a scenario without its controls, which must have ended as expected."""
+    """`finished_run(slug)`: an ordinary user's run of a scenario with its controls, which must be as expected."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
     shared.mkdir(exist_ok=True)
@@ -133,22 +141,33 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
 
 def _played(slug: str, shared: Path) -> Path:
     """The folder of the run, played if nobody has yet."""
-    runs = shared / slug
+    run = shared / slug
     with (shared / f"{slug}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (runs / "latest").exists():
-            runs.mkdir(exist_ok=True)
-            user = "root" if os.geteuid() == 0 else "ordinary"
-            done = Terminal(user, runs).type("run", slug, "--no-controls", "--json")
-            assert done.returncode == 0, f"{_failures(done.stdout)}\n{done.stderr[-2000:]}"
-    return (runs / "latest").resolve()
+        if not run.exists():
+            with prompt_of("ordinary") as terminal:
+                play(terminal, slug)
+                shutil.move((terminal.runs / "latest").resolve(), run)
+    return run
+
+
+def play(terminal: Terminal, *arguments: str) -> dict[str, Any]:
+    """Run with --json; the result, which must be as expected."""
+    done = terminal.type("run", *arguments, "--json")
+    if done.returncode != 0:
+        pytest.fail(f"exit status {done.returncode}\n{_failures(done.stdout)}\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def _failures(stdout: str) -> str:
+    """What went wrong, out of a result in JSON."""
     try:
         worlds = json.loads(stdout)["worlds"]
     except ValueError:
-        return stdout[-2000:]
-    lines = [problem for world in worlds for problem in world["problems"]]
-    checks = [c for w in worlds for c in (*w["checks"], *(c for play in w["plays"] for c in play["checks"]))]
-    return "\n".join([*lines, *(f"{c['expectation']}: saw {c['seen']}" for c in checks if not c["passed"])])
+        return stdout[-3000:]
+    lines = [f"{world['name']}: {problem}" for world in worlds for problem in world["problems"]]
+    for world in worlds:
+        checks = [*world["checks"], *(check for one in world["plays"] for check in one["checks"])]
+        lines += [f"{world['name']}: {c['expectation']}: saw {c['seen']}" for c in checks if not c["passed"]]
+    return "\n".join(lines)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scenarios.load import load_scenario, scenario_slugs
-from tests.e2e.conftest import Terminal
-from tests.e2e.test_scenarios import assert_honest, play
+from tests.e2e.conftest import Terminal, play
+from tests.e2e.test_scenarios import assert_honest
 
 IN_A_HURRY = {
     "gfw-fet-share": "counts how often somebody is cut off, so that must be over when he comes again",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 from lab.errors import LabError
 from lab.host import Host
 from lab.lab import Lab
+from lab.netns import in_network_of
 from lab.topology import IspTopology
 from tests.emulation.conftest import wait_for_end, watch
 
@@ -67,6 +69,19 @@ def test_host_fresh_ports_are_given_once_and_never_by_the_kernel(host: Host) -> 
     assert firsts == list(range(firsts[0], firsts[0] + 1000, 5))
     own = host.run(["cat", "/proc/sys/net/ipv4/ip_local_port_range"], timeout_s=30).stdout.split()
     assert firsts[-1] + 5 < int(own[0])
+
+
+def test_host_reserved_ports_are_never_given_by_the_kernel(host: Host) -> None:
+    """All but two of its ports are reserved: it gives these two, and who names a reserved one gets it all the same."""
+    host.reserve_ports([range(20_000, 20_001), range(32_768, 50_000), range(50_002, 61_000)])
+    with in_network_of(host.pid):
+        asked = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+    asked[0].bind(("", 0))
+    asked[1].bind(("", 0))
+    asked[2].bind(("", 40_000))
+    assert {one.getsockname()[1] for one in asked[:2]} == {50_000, 50_001}
+    for one in asked:
+        one.close()
 
 
 def test_host_popen_hands_file_descriptors_on(host: Host) -> None:

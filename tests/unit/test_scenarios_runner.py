@@ -12,7 +12,7 @@ import pytest
 from scenarios.load import load_scenario
 from scenarios.model import Link
 from scenarios.record import MAIN, Play, World
-from scenarios.runner import Running, Stage, link_spec, plans, tidy
+from scenarios.runner import Running, Stage, link_spec, named_ports, plans, tidy
 
 
 def test_runner_plans_are_the_scenario_and_its_controls() -> None:
@@ -35,6 +35,16 @@ def test_runner_files_of_the_scenario_have_the_names_of_the_contract() -> None:
     )
     assert control.captures == "captures/control-no-middlebox"
     assert control.file("events", "jsonl") == "control-no-middlebox-events.jsonl"
+
+
+def test_runner_ports_that_steps_ask_for_are_nobody_elses() -> None:
+    """By the host that they are on, all connections of a step, those of the controls too."""
+    ports = named_ports(load_scenario("gfw-443-2025"))
+    many_syns, from_outside, answer = range(40_000, 40_020), range(50_001, 50_002), range(443, 444)
+    assert {name: set(of_host) for name, of_host in ports.items()} == {
+        "sim1": {many_syns}, "web": {from_outside}, "sim2": {answer}
+    }  # fmt: skip
+    assert named_ports(load_scenario("starttls-block")) == {}
 
 
 def test_runner_links_keep_their_units() -> None:
