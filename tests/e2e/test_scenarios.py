@@ -18,8 +18,8 @@ WITH_POSTFIX_AS_ROOT = ("starttls-block", "stripper", "benign-greylisting", "una
 """What root's servers do otherwise, whom they run as, is the same in all scenarios; so the others are left out."""
 
 OF_EACH_KIND = {frozenset(load_scenario(slug).services.values()): slug for slug in reversed(SLUGS)}.values()
-"""The first of those with the same servers. Root's lab differs in its namespaces and in whom the servers run as; what is
-sent over it is the same, so the others are played by root in `make test-deep`."""
+"""The first of those with the same servers. Root's lab differs in its namespaces and in whom the servers run as; what
+is sent over it is the same, so the others are played by root in `make test-deep`."""
 
 PROGRAMS = {
     "nginx": ("nginx",),
