@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv6Address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 import pytest
@@ -46,13 +46,12 @@ def answer(p: Packet) -> Answer:
 def by_injector(connection: Connection) -> dict[int, Seen]:
     """Forged answers by who sent them, told by what the catalogue tells them by: 1 by AA, 2 and 3 by DF.
 
-    IPv6 has no DF: there it is the hop limit, which the third copies from the query.
+    IPv6 has no DF: there it is the address, of which each has its own (chosen).
     """
-    query = connection.first_data().packet
     found: dict[int, Seen] = {}
     for seen in connection.seen_forged("client"):
         p = seen.packet
-        third = p.ttl == query.ttl if p.version == 6 else not p.dont_fragment
+        third = str(ip_address(answer(p).address))[-2] == "3" if p.version == 6 else not p.dont_fragment
         injector = 1 if answer(p).authoritative else 3 if third else 2
         assert injector not in found
         found[injector] = seen

@@ -45,30 +45,39 @@ def test_initial_passes_and_later_datagrams_do_not(step: str, family: int, finis
     assert run.outcome(step, family) == "timeout"
 
 
-def silence(run: Run, family: int) -> tuple[list[bool], list[bool], list[bool]]:
-    """Datagrams from other ports: whether they passed before the least lag, in the silence, and after it."""
+def silence(run: Run, family: int) -> tuple[list[bool], list[bool]]:
+    """Datagrams from other ports: whether they passed in the silence, and after it."""
     start = run.connection("name", family).first_data()
     end_s = DURATION_S * run.result["time_scale"]
     sent = [
         p
-        for step in ("before", "datagrams", "afterwards")
+        for step in ("datagrams", "afterwards")
         for c in run.connections(step, family)
         for p in since(start, passages(c))
     ]
     lag_s = cut_off_after_s(run.connection("name", family)) + 0.3
-    early = [ok for at_s, ok in sent if at_s < LEAST_LAG_S - 0.01]
     during = [ok for at_s, ok in sent if lag_s + SLACK_S < at_s < end_s - SLACK_S]
     after = [ok for at_s, ok in sent if at_s > end_s + SLACK_S]
-    return early, during, after
+    return during, after
+
+
+def looked_at_after_s(run: Run, name: Connection, connection: Connection) -> float:
+    """Seconds from the name to the first datagram of a connection that was dropped, by the box's clock: where it is
+    busy, a datagram waits for it, and is captured long before it is looked at."""
+
+    def first_ns(kind: str, flow: str) -> int:
+        return min(e["time_ns"] for e in run.events(kind) if e["flow"]["community_id"] == flow)
+
+    named_ns = first_ns("residual_started", name.ends.community_id)
+    return (first_ns("packet_dropped", connection.ends.community_id) - named_ns) / 1e9
 
 
 @everywhere
 def test_client_is_cut_off_from_this_server_and_port_for_three_minutes(
     finished_run: FinishedRun, family: int
 ) -> None:
-    """Any datagram from any port of the client's, for 180 s, scaled; not before the least lag that was measured."""
-    early, during, after = silence(finished_run("gfw-quic"), family)
-    assert set(early) == {True}
+    """Any datagram from any port of the client's, for 180 s, scaled."""
+    during, after = silence(finished_run("gfw-quic"), family)
     assert set(during) == {False}
     assert set(after) == {True}
 
@@ -77,10 +86,19 @@ def test_client_is_cut_off_from_this_server_and_port_for_three_minutes(
 def test_what_the_client_sends_within_the_least_lag_gets_through(
     finished_run: FinishedRun, family: int
 ) -> None:
-    """No datagram is lost sooner than 58.6 ms after the ClientHello."""
-    connection = finished_run("gfw-quic").connection("name", family)
-    sent = since(connection.first_data(), passages(connection))
-    assert {ok for at_s, ok in sent if at_s < LEAST_LAG_S - 0.005} == {True}
+    """No datagram is lost sooner than 58.6 ms after the ClientHello, from its port or from another."""
+    run = finished_run("gfw-quic")
+    name = run.connection("name", family)
+    others = [c for step in ("before", "datagrams") for c in run.connections(step, family)]
+    early = [
+        (passed, connection)
+        for connection in (name, *others)
+        for at_s, passed in since(name.first_data(), passages(connection))
+        if at_s < LEAST_LAG_S - 0.01
+    ]
+    assert any(passed for passed, _ in early)
+    for passed, connection in early:
+        assert passed or looked_at_after_s(run, name, connection) >= LEAST_LAG_S
 
 
 @everywhere
