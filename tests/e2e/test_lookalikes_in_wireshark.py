@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.load import load_scenario, scenario_slugs
 from tests.e2e.conftest import FinishedRun
+from tests.e2e.shipped import SLUGS, shipped
 from tests.e2e.test_captures_in_wireshark import TSHARK
 
 FROM_SERVER = "(ip.src == 203.0.113.0/24 or ipv6.src == 2001:db8:3::/64)"
@@ -238,9 +238,7 @@ def seen(sight: Sight, captures: Path) -> int:
     return sum(since_s >= sight.at_least_s for since_s in behind.values())
 
 
-@pytest.mark.parametrize(
-    "slug", [slug for slug in scenario_slugs() if load_scenario(slug).truth == "genuine"]
-)
+@pytest.mark.parametrize("slug", [slug for slug in SLUGS if shipped(slug).truth == "genuine"])
 def test_lookalike_has_something_to_be_seen_in_wireshark(slug: str) -> None:
     """Whoever adds a scenario with genuine troubles says here what Wireshark shows of them."""
     assert SIGHTS.get(slug), f"{slug} is missing in SIGHTS"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.load import load_scenario, scenario_slugs
 from tests.e2e.conftest import Terminal, play
+from tests.e2e.shipped import SLUGS, shipped
 from tests.e2e.test_scenarios import assert_honest
 
 IN_A_HURRY = {
@@ -16,7 +16,7 @@ IN_A_HURRY = {
 }
 """Scenarios that make no sense in real time, and why; what they are about has another one that does."""
 
-SCALED = [slug for slug in scenario_slugs() if load_scenario(slug).time_scale != 1 and slug not in IN_A_HURRY]
+SCALED = [slug for slug in SLUGS if shipped(slug).time_scale != 1 and slug not in IN_A_HURRY]
 LONGEST_S = 30 * 60
 """Clayton's twenty minutes, with room to spare."""
 

@@ -44,13 +44,21 @@ def tshark(
     filters: Sequence[str], frames: Sequence[bytes], folder: Path, options: Sequence[str] = ()
 ) -> list[list[int] | None]:
     """For each filter the numbers (from 0) of the frames that it matches, None if tshark refuses it."""
-    (folder / "taps.lua").write_text(TAPS)
-    (folder / "filters").write_text("".join(f"{n} {text}\n" for n, text in enumerate(filters)))
-    with PcapWriter(str(folder / "in.pcap"), linktype=LINKTYPE_RAW) as writer:
+    capture = folder / "in.pcap"
+    with PcapWriter(str(capture), linktype=LINKTYPE_RAW) as writer:
         for frame in frames:
             writer.write(frame)
+    return tshark_on(capture, filters, folder, options)
+
+
+def tshark_on(
+    capture: Path, filters: Sequence[str], folder: Path, options: Sequence[str] = ()
+) -> list[list[int] | None]:
+    """The same for the frames of a capture file. folder: for what it needs."""
+    (folder / "taps.lua").write_text(TAPS)
+    (folder / "filters").write_text("".join(f"{n} {text}\n" for n, text in enumerate(filters)))
     done = subprocess.run(
-        ["tshark", "-q", "-r", "in.pcap", "-X", "lua_script:taps.lua", *options],
+        ["tshark", "-q", "-r", str(capture), "-X", "lua_script:taps.lua", *options],
         cwd=folder,
         env={**os.environ, "FILTERS": "filters", "HOME": str(folder)},
         capture_output=True,

@@ -7,6 +7,7 @@ fields of our own (`flow.marks`, `payload.popcount`) are not for Wireshark; each
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,7 @@ def initials(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@cache
 def shipped() -> dict[str, str]:
     """What rules, and cases of residuals, ask -> who asks it, as profile/filter."""
     asked: dict[str, list[str]] = {}
