@@ -34,6 +34,15 @@ MAIN = "scenario"
 """Name of the world that is the scenario itself; every other world is a control."""
 
 
+Ends = tuple[int, frozenset[tuple[bytes, int]]]
+"""What all packets of a connection have in common, whichever way they go: protocol, and (address, port) of both."""
+
+
+def ends_of(p: Packet) -> Ends:
+    """The connection that a packet belongs to."""
+    return p.protocol, frozenset(((p.src, p.sport), (p.dst, p.dport)))
+
+
 @dataclass(frozen=True, slots=True)
 class FlowEnds:
     """A connection or flow of datagrams, and the names of its hosts; addresses as bytes, protocol as IP numbers it."""
@@ -49,6 +58,10 @@ class FlowEnds:
     @property
     def community_id(self) -> str:
         return community_id(self.client, self.client_port, self.server, self.server_port, self.protocol)
+
+    @property
+    def ends(self) -> Ends:
+        return self.protocol, frozenset(((self.client, self.client_port), (self.server, self.server_port)))
 
     def holds(self, p: Packet) -> bool:
         """Whether a packet is of this connection, either way."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from middlebox.profile import Profile
 from scenarios.errors import ArgumentError
 from scenarios.journeys import Journey
-from scenarios.record import SCHEMA, CheckResult, Evidence, Play, Record, StepRun, World
+from scenarios.record import SCHEMA, CheckResult, Ends, Evidence, Play, Record, StepRun, World, ends_of
 from scenarios.report.ladder import ladder
 from scenarios.runs import RESULT
 
@@ -63,7 +64,7 @@ def about(scenario_path: str) -> str:
 def write_result(directory: Path, result: Json) -> Path:
     """Write result.json in one move: whoever finds it finds all of it."""
     beside = directory / f".{RESULT}"
-    beside.write_text(json.dumps(result, indent=1) + "\n")
+    beside.write_text(json.dumps(result) + "\n")
     beside.replace(directory / RESULT)
     return directory / RESULT
 
@@ -78,7 +79,19 @@ def read_result(directory: Path) -> Json:
     return result
 
 
+_Connections = Mapping[Ends, Sequence[Journey]]
+"""The journeys of each connection, by the time they began."""
+
+
+def _by_connection(journeys: Iterable[Journey]) -> _Connections:
+    connections: dict[Ends, list[Journey]] = defaultdict(list)
+    for journey in journeys:
+        connections[ends_of(journey.packet)].append(journey)
+    return connections
+
+
 def _world(world: World, directory: Path) -> Json:
+    connections = _by_connection(world.journeys)
     return {
         "name": world.name,
         "why": world.why,
@@ -88,43 +101,44 @@ def _world(world: World, directory: Path) -> Json:
         "problems": list(world.problems),
         "passed": world.passed,
         "box": world.box,
-        "plays": [_play(play, world.journeys) for play in world.plays],
-        "checks": [_check(check, world.journeys) for check in world.checks],
+        "plays": [_play(play, connections) for play in world.plays],
+        "checks": [_check(check, connections) for check in world.checks],
         "findings": [asdict(finding) for finding in world.findings],
         "events": _count(str(event["event"]) for event in world.events),
     }
 
 
-def _play(play: Play, journeys: Sequence[Journey]) -> Json:
+def _play(play: Play, connections: _Connections) -> Json:
     return {
         "family": play.family,
         "passed": play.passed,
-        "steps": [_step(run, journeys) for run in play.steps],
+        "steps": [_step(run, connections) for run in play.steps],
         "delivered": list(play.delivered),
-        "checks": [_check(check, journeys) for check in play.checks],
+        "checks": [_check(check, connections) for check in play.checks],
     }
 
 
-def _step(run: StepRun, journeys: Sequence[Journey]) -> Json:
+def _step(run: StepRun, connections: _Connections) -> Json:
     flows = [
-        flow.as_json() | {"ladder": [row.as_json() for row in ladder(journeys, flow)]} for flow in run.flows
+        flow.as_json() | {"ladder": [row.as_json() for row in ladder(connections.get(flow.ends, ()), flow)]}
+        for flow in run.flows
     ]
     return run.as_json() | {"flows": flows}
 
 
-def _check(check: CheckResult, journeys: Sequence[Journey]) -> Json:
+def _check(check: CheckResult, connections: _Connections) -> Json:
     return {
         "expectation": check.expectation,
         "passed": check.passed,
         "seen": check.seen,
         "own": check.own,
-        "evidence": [_evidence(evidence, journeys) for evidence in check.evidence],
+        "evidence": [_evidence(evidence, connections) for evidence in check.evidence],
     }
 
 
-def _evidence(evidence: Evidence, journeys: Sequence[Journey]) -> Json:
+def _evidence(evidence: Evidence, connections: _Connections) -> Json:
     wanted = {id(journey) for journey in evidence.journeys}
-    rows = ladder(journeys, evidence.flow, only=wanted or None)
+    rows = ladder(connections.get(evidence.flow.ends, ()), evidence.flow, only=wanted or None)
     return evidence.flow.as_json() | {"ladder": [row.as_json() for row in rows]}
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -165,7 +166,7 @@ class Stage:
         networks = (ip_network(SUBSCRIBERS_V4), ip_network(SUBSCRIBERS_V6))
         self._view = journey_map.World(
             hosts={ip_address(address).packed: name for name in ends for address in addresses[name]},
-            inside=lambda address: any(ip_address(address) in network for network in networks),
+            inside=cache(lambda address: any(ip_address(address) in network for network in networks)),
             box=frozenset(
                 ip_address(address).packed
                 for end in lab.topology.nodes["box"].ends

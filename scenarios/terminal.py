@@ -67,6 +67,6 @@ def progress_of(title: str) -> Iterator[Progress]:
 
 
 def print_json(data: object) -> None:
-    """On stdout, for people to read too."""
-    json.dump(data, sys.stdout, indent=1, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """On stdout; in lines where people read it, in one for a program, which has it in a tenth of the time."""
+    indent = 1 if sys.stdout.isatty() else None
+    sys.stdout.write(json.dumps(data, indent=indent, ensure_ascii=False) + "\n")

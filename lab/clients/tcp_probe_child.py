@@ -5,21 +5,25 @@ word and the port for each connection. Knows nothing of any lab: standard librar
 
 Raw packets go out by IPPROTO_RAW, header included; the kernel routes them and knows nothing of their connection.
 
+A scenario may start hundreds of these, so a module that only some kinds need is imported by them: half the time.
+
 Sources: raw(7), ipv6(7), tcp(7) for TCP_REPAIR; RFC 9293 3.1, RFC 1071.
 """
 
 from __future__ import annotations
 
 import json
-import random
 import socket
-import ssl
 import struct
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # that of `typing` would have to be imported
+if TYPE_CHECKING:
+    import ssl
+    from typing import Any
+
+    Settings = dict[str, Any]
 
 ANSWER_BYTES = 65_536
 FLAGS = {letter: 1 << bit for bit, letter in enumerate("FSRPAUEC")} | {"N": 1 << 8}
@@ -29,8 +33,6 @@ FIRST_IP_ID = 4000
 _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
 _RECEIVE_QUEUE, _SEND_QUEUE = 1, 2
 _REPAIR_ON, _REPAIR_OFF_QUIETLY = 1, -1
-
-Settings = dict[str, Any]
 
 
 # --- what is said -------------------------------------------------------------------------------------------------
@@ -46,6 +48,8 @@ def http_request(settings: Settings) -> bytes:
 
 def tls_engine(settings: Settings) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
     """OpenSSL's client without a socket: (engine, what came in, what is to go out)."""
+    import ssl
+
     context = ssl.create_default_context(cafile=settings["ca_file"])
     if settings["tls_version"] == "1.2":
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -54,10 +58,12 @@ def tls_engine(settings: Settings) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.Me
 
 
 def client_hello(settings: Settings) -> bytes:
+    from ssl import SSLWantReadError
+
     engine, _, outgoing = tls_engine(settings)
     try:
         engine.do_handshake()
-    except ssl.SSLWantReadError:
+    except SSLWantReadError:
         pass
     hello = outgoing.read()
     return in_records(with_esni(hello) if settings["esni"] else hello, settings["records"])
@@ -86,7 +92,9 @@ def with_esni(hello: bytes) -> bytes:
 
 def random_bytes(settings: Settings, number: int) -> bytes:
     """The same in every run, others in every connection."""
-    return random.Random(number).randbytes(settings["random"])
+    from random import Random
+
+    return Random(number).randbytes(settings["random"])
 
 
 def content_of(word: str, settings: Settings) -> bytes:
@@ -153,8 +161,6 @@ def talk_on(connection: socket.socket, settings: Settings, number: int) -> str:
             return talk_tls(connection, settings)
         say(connection, opening(settings, number), settings)
         return "answered" if connection.recv(ANSWER_BYTES) else "closed"
-    except ssl.SSLError as error:
-        return "closed" if isinstance(error, ssl.SSLEOFError) else f"tls: {error}"
     except OSError as error:
         return f"errno {error.errno}" if error.errno else "timeout"
 
@@ -166,7 +172,18 @@ def say(connection: socket.socket, data: bytes, settings: Settings) -> None:
 
 
 def talk_tls(connection: socket.socket, settings: Settings) -> str:
-    """A handshake, a GET, the first bytes of its answer."""
+    """A handshake, a GET, the first bytes of its answer, in one word."""
+    import ssl
+
+    try:
+        return get_over_tls(connection, settings)
+    except ssl.SSLError as error:
+        return "closed" if isinstance(error, ssl.SSLEOFError) else f"tls: {error}"
+
+
+def get_over_tls(connection: socket.socket, settings: Settings) -> str:
+    from ssl import SSLWantReadError
+
     engine, incoming, outgoing = tls_engine(settings)
     request = http_request(settings)
     first = True
@@ -177,7 +194,7 @@ def talk_tls(connection: socket.socket, settings: Settings) -> str:
                 engine.write(request)
                 request = b""
             answer = engine.read(ANSWER_BYTES)
-        except ssl.SSLWantReadError:
+        except SSLWantReadError:
             answer = None
         said = outgoing.read()
         if first:
@@ -318,9 +335,11 @@ def checksum(data: bytes) -> int:
 
 
 def main() -> None:
-    settings: Settings = json.loads(Path(sys.argv[1]).read_text())
+    with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123  pathlib is slow to import
+        settings: Settings = json.load(file)
     if not settings["timestamps"]:
-        Path("/proc/sys/net/ipv4/tcp_timestamps").write_text("0")  # of this host's own network namespace
+        with open("/proc/sys/net/ipv4/tcp_timestamps", "w", encoding="ascii") as setting:  # noqa: PTH123
+            setting.write("0")  # of this host's own network namespace
     one = {"packets": throw, "udp": say_datagram, "ip": say_packet}.get(settings["kind"], talk)
     count = settings["connections"]
     if settings["apart"]:
@@ -328,7 +347,11 @@ def main() -> None:
         for number in range(count):
             words.append(one(settings, number))
             time.sleep(settings["apart"])
+    elif count == 1:
+        words = [one(settings, 0)]
     else:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(count) as pool:
             words = list(pool.map(one, [settings] * count, range(count)))
     print("report:", json.dumps(words))
