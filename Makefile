@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 SETUP := scripts/setup.sh
 BIN := .venv/bin
 # More workers than two cores: a lab waits for its own links; with many more they wait for one another.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: help setup setup-servers scenarios test test-deep test-values lint bench shell doctor clean
 
