@@ -12,6 +12,7 @@ IN_A_HURRY = {
     "gfw-fet-share": "counts how often somebody is cut off, so that must be over when he comes again",
     "gfw-2017-share": "counts how often somebody is overlooked, so his punishment must be over when he comes again",
     "gfw-2017-rst-share": "the same, of those who are forgotten",
+    "gfw-2024-share": "counts how often each injector answers, so the punishment must be over at the next attempt",
     "gfw-fet-load": "cuts off ten in a second, who forget each other between two SYNs that are six seconds apart",
 }
 """Scenarios that make no sense in real time, and why; what they are about has another one that does."""
