@@ -199,7 +199,7 @@ class Enforcement:
         rewrites = [(rule, a) for rule, actions in todo for a in actions if isinstance(a, Rewrite)]
         if not rewrites:
             return
-        old = new = fresh_payload(packet, flow.halves[flow.direction])
+        old = new = fresh_payload(packet)
         changed_by = rewrites[0][0]
         for rule, rewrite in rewrites:
             if rewrite.flags is not None:

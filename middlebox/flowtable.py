@@ -176,6 +176,11 @@ class Flow:
         self.dissector = self.program.dissector(port >> 16, port & 0xFFFF, server_port & 0xFFFF)
         self.alive = self.dissector.alive if self.dissector is not None else None
 
+    def keep(self, dissector: Dissector) -> None:
+        """It has found out more: of several that were possible only what is left is kept, and nothing of nothing."""
+        self.alive = alive = dissector.alive
+        self.dissector = dissector.remaining if alive[0] or alive[1] else None
+
     @property
     def lost_count(self) -> bool:
         """Whether the box does not know what the client says next."""
@@ -204,6 +209,9 @@ class Flow:
         return FlowName(client, port & 0xFFFF, server, server_port & 0xFFFF, port >> 16)
 
 
+ADDRESSES_KEPT = 65_536
+"""Different addresses of which a table keeps one copy each (chosen); who comes after them begins another collection."""
+
 SECOND_CHANCES = 4
 """How many of the oldest entries are looked at for each new one (chosen: keeps up, and stays flat)."""
 
@@ -215,10 +223,11 @@ class FlowTable:
     a few steps per new connection however large the table is.
     """
 
-    __slots__ = ("max_flows", "idle_ns", "_flows", "get")
+    __slots__ = ("max_flows", "idle_ns", "_flows", "_addresses", "get")
 
     def __init__(self, max_flows: int, idle_ns: int) -> None:
         self._flows: dict[EndKey, Flow] = {}
+        self._addresses: dict[bytes, bytes] = {}
         self.get = self._flows.get
         """The connection whose client sends packets with this key."""
         self.resize(max_flows, idle_ns)
@@ -236,13 +245,20 @@ class FlowTable:
     def add(self, flow: Flow) -> None:
         """Remember a connection in place of any other between the same ends; without room, another one is forgotten."""
         flows = self._flows
-        src, sport, dst, dport = key = flow.key
+        src, sport, dst, dport = flow.key
+        flow.key = key = (self._one(src), sport, self._one(dst), dport)
         flows.pop(key, None)
         flows.pop((dst, dport, src, sport), None)
         self._expire(flow.last_ns)
         if len(flows) >= self.max_flows:
             del flows[next(iter(flows))]
         flows[key] = flow
+
+    def _one(self, address: bytes) -> bytes:
+        """The same address, kept once for all connections of a host: there are many more of these than of hosts."""
+        if len(self._addresses) >= ADDRESSES_KEPT:
+            self._addresses.clear()
+        return self._addresses.setdefault(address, address)
 
     def remove(self, flow: Flow) -> None:
         """Forget a connection; nothing happens when it is not there."""

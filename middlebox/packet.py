@@ -37,13 +37,13 @@ _U16 = Struct("!H")
 class Packet:
     """One decoded packet. `payload_start <= end <= len(data)`; ports are 0 where the protocol has none.
 
-    `stream_tail`: the bytes of the same stream just before this payload, filled in by the engine when a rule
-    looks for text that may span two segments.
+    Filled in when its stream is read: `stream_tail`, the bytes just before this payload, if a rule looks for text that
+    may span two segments; `read_from`, up to where the stream had been read before, None if nobody knows.
     """
 
     __slots__ = (
         "data", "version", "protocol", "src", "dst", "ttl", "l4", "sport", "dport",
-        "seq", "ack", "flags", "window", "payload_start", "end", "stream_tail",
+        "seq", "ack", "flags", "window", "payload_start", "end", "stream_tail", "read_from",
     )  # fmt: skip
 
     data: bytes
@@ -62,6 +62,7 @@ class Packet:
     payload_start: int
     end: int
     stream_tail: bytes
+    read_from: int | None
 
     @property
     def payload(self) -> bytes:
@@ -130,7 +131,7 @@ class Packet:
         back.src, back.sport, back.dst, back.dport = self.dst, self.dport, self.src, self.sport
         back.seq = back.ack = back.flags = back.window = 0
         back.payload_start = back.end = self.end
-        back.stream_tail = b""
+        back.stream_tail, back.read_from = b"", None
         return back
 
 
@@ -146,7 +147,7 @@ def decode(data: bytes) -> Packet | None:
     first = data[0]
     p = Packet()
     p.data = data
-    p.stream_tail = b""
+    p.stream_tail, p.read_from = b"", None
     p.seq = p.ack = p.flags = p.window = p.sport = p.dport = 0
     if first >> 4 == 4:
         p.version = 4

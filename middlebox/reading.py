@@ -86,6 +86,7 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Pac
     ):  # where it has got to tells this connection from another one on the same ports
         stream.next_seq = (seq + p.end - p.payload_start) & 0xFFFFFFFF
         return p
+    p.read_from = stream.next_seq
     dissector = flow.dissector if _wants(flow) else None
     if stream.goes_on_at(seq, program.profile.tcp):
         _read_on(p, direction, stream, seq, program.window_bytes, dissector, fields)
@@ -95,7 +96,7 @@ def read_segment(p: Packet, flow: Flow, program: Program, fields: Fields) -> Pac
     else:
         shown = _read_out_of_order(p, direction, stream, seq, program, dissector, fields)
     if dissector is not None and dissector.alive is not flow.alive:
-        flow.alive = dissector.alive
+        flow.keep(dissector)
     return shown
 
 
@@ -104,7 +105,8 @@ def read_datagram(p: Packet, flow: Flow, dissector: Dissector, fields: Fields) -
     whole = p.payload_start > p.l4 if p.protocol == wire.PROTOCOL_UDP else not p.fragment_offset
     if whole and p.end > p.payload_start and _wants(flow):
         dissector.feed(flow.direction, p.payload, fields)
-        flow.alive = dissector.alive
+        if dissector.alive is not flow.alive:
+            flow.keep(dissector)
 
 
 def _wants(flow: Flow) -> bool:
@@ -116,11 +118,11 @@ def _wants(flow: Flow) -> bool:
     return bool(dissector.alive[flow.direction]) and (live is None or bool(live.rules[flow.direction]))
 
 
-def fresh_payload(p: Packet, stream: Half) -> bytes:
-    """What of the payload had not been read before this packet came. `stream`: after it was read."""
-    if stream.read_from is None:
+def fresh_payload(p: Packet) -> bytes:
+    """What of the payload had not been read before this packet came."""
+    if p.read_from is None:
         return p.payload
-    return p.payload[max(distance(_first_byte(p), stream.read_from), 0) :]
+    return p.payload[max(distance(_first_byte(p), p.read_from), 0) :]
 
 
 def _first_byte(p: Packet) -> int:
@@ -138,7 +140,6 @@ def _read_on(
 ) -> None:
     """The usual segment, in order: its payload, which may be 64 kB, is copied only if a dissector wants it."""
     start, end = p.payload_start, p.end
-    stream.read_from = stream.next_seq
     stream.next_seq = (seq + end - start) & 0xFFFFFFFF
     if window_bytes:
         tail = p.stream_tail = stream.tail

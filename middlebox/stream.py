@@ -27,16 +27,12 @@ class Piece(NamedTuple):
 
 
 class Stream:
-    """What one end has sent. `next_seq` is None until its first sequence number is known.
+    """What one end has sent. `next_seq` is None until its first sequence number is known."""
 
-    `read_from`: what `next_seq` was before the last segment, so where that had begun to be new.
-    """
-
-    __slots__ = ("next_seq", "read_from", "tail", "_early", "_early_bytes")
+    __slots__ = ("next_seq", "tail", "_early", "_early_bytes")
 
     def __init__(self) -> None:
         self.next_seq: int | None = None
-        self.read_from: int | None = None
         self.tail = b""  # the last bytes read, kept for rules that look across segment borders
         self._early: list[tuple[int, bytes]] | None = None  # beyond a hole, sorted, not overlapping
         self._early_bytes = 0
@@ -51,7 +47,6 @@ class Stream:
     def lose_track(self) -> None:
         """What comes next is not known: bytes have passed that nobody has read."""
         self.next_seq = None
-        self.read_from = None
         self.tail = b""
         self._early = None
         self._early_bytes = 0
@@ -70,7 +65,6 @@ class Stream:
 
     def accept(self, seq: int, payload: bytes, reading: TcpReading) -> tuple[Piece, ...]:
         """Take one segment; return what can be read now, in stream order. `payload` is not empty."""
-        self.read_from = self.next_seq
         if self.goes_on_at(seq, reading):
             self.next_seq = (seq + len(payload)) & 0xFFFFFFFF
             return (Piece(payload, True),)

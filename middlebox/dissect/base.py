@@ -61,6 +61,11 @@ class Dissector(ABC):
     alive: Alive
     couples_directions: bool
 
+    @property
+    def remaining(self) -> Dissector:
+        """What has to be fed from now on to find all that may still come."""
+        return self
+
     @abstractmethod
     def feed(self, direction: Direction, data: bytes, fields: Fields) -> None:
         """Read the next bytes of one direction and add to `fields` what they completed."""

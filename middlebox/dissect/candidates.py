@@ -27,6 +27,10 @@ class Candidates(Dissector):
         self.alive = NOTHING_ALIVE
         self._renew()
 
+    @property
+    def remaining(self) -> Dissector:
+        return self._parts[0] if len(self._parts) == 1 else self
+
     def feed(self, direction: Direction, data: bytes, fields: Fields) -> None:
         changed = False
         for part in self._parts:

@@ -46,6 +46,25 @@ def test_first_bytes_decide_which_protocol_it_is(protocol: str, size: int) -> No
     } | inside
 
 
+@pytest.mark.parametrize("protocol", FIRST_BYTES)
+def test_what_remains_finds_the_same(protocol: str) -> None:
+    """When one is left it can be fed in place of all: the rest of the connection is read by it alone."""
+    port = 53 if protocol == "dns" else 4711
+    whole, first = any_of(port), any_of(port)
+    data, cut = FIRST_BYTES[protocol], 12
+    found: Fields = {}
+    whole.feed(C, data[:cut], found)
+    first.feed(C, data[:cut], {})
+    alone = first.remaining
+    assert not isinstance(alone, Candidates)
+    again: Fields = dict(found)
+    whole.feed(C, data[cut:] + data, found)
+    alone.feed(C, data[cut:] + data, again)
+    assert found == again
+    assert protocol in found
+    assert whole.alive == alone.alive
+
+
 def test_unknown_bytes_leave_nothing_alive() -> None:
     """A stream that is none of them is let go with its first bytes."""
     dissector = any_of()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from middlebox.flow import Side
+from middlebox.dissect import DEFAULT_PORTS, dissector_for
+from middlebox.dissect.base import NOTHING_ALIVE
+from middlebox.dissect.http import HttpDissector
+from middlebox.flow import Direction, Side
 from middlebox.flowtable import DROPS_REMEMBERED, EndKey, Flow, FlowTable, Half
 from tests.unit.talk import rule
 from tests.unit.test_middlebox_forge import segment
@@ -85,6 +88,37 @@ def test_table_never_holds_both_ways_round() -> None:
     table.add(Flow((dst, dport, src, sport), Side.OUTSIDE, 0))
     assert table.get(old.key) is None
     assert len(table) == 1
+
+
+def test_table_keeps_one_copy_of_an_address() -> None:
+    """A server of a hundred thousand connections has one address, and so have the few hosts that ask it."""
+    table = FlowTable(max_flows=200_000, idle_ns=SECOND_NS)
+    for port in range(100):
+        client, server = bytes([192, 0, 2, port % 3]), bytes([203, 0, 113, 1])
+        table.add(Flow((client, port, server, 443), Side.INSIDE, 0))
+    kept = [
+        table.get((bytes([192, 0, 2, port % 3]), port, bytes([203, 0, 113, 1]), 443)) for port in range(100)
+    ]
+    addresses = [address for known in kept if known is not None for address in known.key[::2]]
+    assert len(addresses) == 200
+    assert len({id(address) for address in addresses}) == 4
+
+
+def test_connection_keeps_no_dissector_that_can_find_nothing() -> None:
+    """Of several candidates it keeps the one that is left, and of none nothing."""
+    known = flow(1)
+    candidates = dissector_for(4711, frozenset({"tls", "http"}), DEFAULT_PORTS)
+    assert candidates is not None
+    candidates.feed(Direction.CLIENT_TO_SERVER, b"GET / HTTP/1.1\r\n", {})
+    known.keep(candidates)
+    assert isinstance(known.dissector, HttpDissector)
+    assert "http" in known.alive[Direction.CLIENT_TO_SERVER]
+    refuted = dissector_for(4711, frozenset({"tls", "http"}), DEFAULT_PORTS)
+    assert refuted is not None
+    refuted.feed(Direction.CLIENT_TO_SERVER, b"\xfe\xed", {})
+    known.keep(refuted)
+    assert known.dissector is None
+    assert known.alive == NOTHING_ALIVE
 
 
 def test_table_made_smaller_forgets_some() -> None:

@@ -13,7 +13,6 @@ from scapy.layers.inet6 import IPv6
 
 from middlebox import packet as wire
 from middlebox.flow import Direction, Side
-from middlebox.flowtable import Half
 from middlebox.packet import decode, tcp_segment
 from middlebox.profile import Overlap, Reassembly, StateFrom, TcpReading
 from middlebox.reading import fresh_payload, is_sound
@@ -261,15 +260,14 @@ def test_checksum_of_a_card_that_will_finish_it_is_right(version: int) -> None:
 
 def test_fresh_payload_is_what_was_not_read_before() -> None:
     """A segment that was sent again with more behind it: the new part, none of the old."""
-    stream = Half()
     ends = {"src": CLIENT, "dst": SERVER, "sport": 1, "dport": 2}
     p = decode(tcp_segment(**ends, seq=100, ack=0, flags=0, window=0, ttl=1, payload=b"abcdef"))  # type: ignore[arg-type]
     assert p is not None
-    assert fresh_payload(p, stream) == b"abcdef"
-    stream.read_from = 104
-    assert fresh_payload(p, stream) == b"ef"
-    stream.read_from = 200
-    assert fresh_payload(p, stream) == b""
+    assert fresh_payload(p) == b"abcdef"
+    p.read_from = 104
+    assert fresh_payload(p) == b"ef"
+    p.read_from = 200
+    assert fresh_payload(p) == b""
 
 
 def test_later_fragments_are_let_through() -> None:
